@@ -1,0 +1,71 @@
+# `make` lists the targets. What is installed once is not installed again until pyproject.toml or constraints.txt change.
+#
+#   make PYTHON=python3.12 ...       the interpreter to make .venv with
+#   make TORCH=2.11.0+cu128 ...      another torch than the pinned one, as pip can find it
+#   make TORCH=keep ...              the torch that PYTHON already has
+#   make bench BENCH=benchmarks/x.py one benchmark only
+
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+VENV := PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh tools/venv.sh
+LEAN := .venv-lean/.installed
+# One stamp for every choice of torch, so that a new choice is looked at and never passed over.
+DEMO := .venv/.installed-demo$(TORCH)
+DEV := .venv/.installed-dev$(TORCH)
+PINS := pyproject.toml constraints.txt
+# Scripts that train something take hours and are run by hand.
+BENCH ?= $(filter-out benchmarks/train_%,$(wildcard benchmarks/*.py))
+
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-lean test-all lint bench clean
+
+help: ## lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(DEV) ## .venv with everything that users and developers need
+	@echo "Ready: .venv/bin/shoestring --help"
+
+demo: $(DEMO) ## fits a real network to a budget: efficientnet_lite0.shoe and receipt.html
+	@echo "Fitting EfficientNet-Lite0 to 0.6x of its latency on this machine (under two minutes) ..."
+	@$(BIN)/shoestring fit efficientnet_lite0 --demo --budget "latency<=0.6x" \
+	    --out efficientnet_lite0.shoe --html receipt.html || { code=$$?; [ $$code -eq 3 ] || exit $$code; \
+	    echo "The budget was not met here, or the machine was too noisy to say; the receipt above is what was measured."; }
+
+test: $(DEV) ## the quick tests (minutes)
+	@$(BIN)/python -m pytest
+
+test-lean: $(DEV) $(LEAN) ## runs an artifact in an environment that has only the base install
+	@SHOESTRING_LEAN_PYTHON="$(CURDIR)/.venv-lean/bin/python" $(BIN)/python -m pytest tests/test_without_torch.py
+
+test-all: $(DEV) $(LEAN) ## every test, the slow ones too
+	@SHOESTRING_LEAN_PYTHON="$(CURDIR)/.venv-lean/bin/python" $(BIN)/python -m pytest -m ""
+
+lint: $(DEV) ## style, types and who may import whom
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+bench: $(DEV) ## the benchmarks behind the numbers in the documentation
+	@[ -n "$(BENCH)" ] || echo "No benchmarks yet."
+	@failed=""; for script in $(BENCH); do echo "== $$script"; $(BIN)/python $$script || failed="$$failed $$script"; done; \
+	    [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
+
+clean: ## removes the environments, the caches and what the demo wrote
+	@rm -rf .venv .venv-lean build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -f efficientnet_lite0.shoe receipt.html
+	@find src tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
+
+$(DEMO): $(PINS)
+	@$(VENV) .venv fit,demo
+	@touch $@
+
+$(DEV): $(PINS)
+	@$(VENV) .venv fit,demo,dev
+	@touch $(DEMO) $@
+
+$(LEAN): $(PINS)
+	@TORCH= PYTHON="$(PYTHON)" sh tools/venv.sh .venv-lean
+	@touch $@

@@ -1,0 +1,124 @@
+"""`shoestring receipt FILE...`: measures artifacts against baselines and says whether their claims hold."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shoestring.cli.explain import require_cpu
+from shoestring.cli.options import (
+    Batch,
+    BudgetText,
+    Data,
+    Demo,
+    DeviceName,
+    Html,
+    Input,
+    Json,
+    Report,
+    Runtime,
+    Seed,
+    Threads,
+    Weights,
+    console,
+    progress,
+    write_json,
+    write_text,
+)
+from shoestring.core.budget import Budget
+from shoestring.core.receipt import HOLDS, Receipt
+
+
+def receipt(
+    file: str | Path,
+    *,
+    budget: str | Budget | None = None,
+    against: Sequence[str | Path] = (),
+    original: str | None = None,
+    weights: str | Path | None = None,
+    input: str | None = None,
+    data: str | Path | None = None,
+    demo: bool = False,
+    runtime: str | None = None,
+    threads: int = 1,
+    batch: int = 1,
+    seconds: float = 20.0,
+    calibration: int = 64,
+    seed: int = 0,
+    report: Report | None = None,
+) -> Receipt:
+    """Measures `file` (`.shoe` or `.onnx`) against the best baselines here and against the files of `against`. Judged
+    on `budget`, or on the one the file was fitted to. `original`: MODEL as in `fit`, for quality and true baselines.
+    `data` or `demo` judge quality. Raises BadInput."""
+    from shoestring.image.fitting import judged_samples  # loads what the verb needs
+    from shoestring.pipeline import cases
+    from shoestring.pipeline.device import here
+    from shoestring.pipeline.original import resolve
+    from shoestring.pipeline.receipt import measure
+
+    path = str(file)
+    known = None if original is None else resolve(original, None if weights is None else str(weights), input)
+    device = here(runtime or cases.usable_runtime(path), threads)
+    case = cases.case_of(path, device, known)
+    for other in against:
+        case = cases.against(case, str(other))
+    case = replace(case, samples=judged_samples(known, data, demo, calibration, seed))
+    limits = budget if isinstance(budget, Budget) else Budget.of(budget) if budget else cases.claims(path)
+    return measure(case, limits, batch, seconds, report)
+
+
+def receipt_command(
+    files: Annotated[list[Path], typer.Argument(help=".shoe or .onnx files.")],
+    budget: BudgetText = None,
+    against: Annotated[list[Path] | None, typer.Option(help="Another file to compare with.")] = None,
+    original: Annotated[str | None, typer.Option(help="The MODEL the file was made from.")] = None,
+    weights: Weights = None,
+    input: Input = None,
+    data: Data = None,
+    demo: Demo = False,
+    runtime: Runtime = None,
+    device: DeviceName = "cpu",
+    threads: Threads = 1,
+    batch: Batch = 1,
+    seconds: Annotated[float, typer.Option(help="How long to time at most.", min=1)] = 20.0,
+    calibration: Annotated[int, typer.Option(help="Inputs the fit calibrated on; they do not judge.", min=1)] = 64,
+    seed: Seed = 0,
+    json: Json = None,
+    html: Html = None,
+) -> int:
+    """Measures files against every baseline on every runtime here; exit 3 when a claim does not hold."""
+    from shoestring.report.html import receipt_html
+    from shoestring.report.text import print_receipt
+
+    require_cpu(device)
+    receipts = []
+    for file in files:
+        with progress() as report:
+            measured = receipt(
+                file,
+                budget=budget,
+                against=against or (),
+                original=original,
+                weights=weights,
+                input=input,
+                data=data,
+                demo=demo,
+                runtime=runtime,
+                threads=threads,
+                batch=batch,
+                seconds=seconds,
+                calibration=calibration,
+                seed=seed,
+                report=report,
+            )
+        print_receipt(measured, console())
+        receipts.append(measured)
+    told = [item.to_json() for item in receipts]
+    write_json(json, told[0] if len(told) == 1 else told)
+    if html is not None:
+        for file, measured in zip(files, receipts, strict=True):
+            page = html if len(files) == 1 else html.with_name(f"{html.stem}-{file.stem}{html.suffix}")
+            write_text(page, receipt_html(measured))
+    return 0 if all(item.verdict == HOLDS for item in receipts) else 3

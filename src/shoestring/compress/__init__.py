@@ -1,0 +1,9 @@
+"""The compression methods, by name. A new method is a folder here and one line below."""
+
+from types import ModuleType
+
+from shoestring.compress import int8
+
+METHODS: dict[str, ModuleType] = {
+    "int8": int8,
+}

@@ -1,0 +1,91 @@
+"""What every compression method is: a folder (a module) with the names of `Method`.
+
+A newcomer's method needs a CARD, a way to read its settings, the settings that fit a layer, the form a layer takes,
+its counts, and `apply`. Everything else (planning, training, export, parity, receipt) is done by the rooms above.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from shoestring.core.counts import Counts
+from shoestring.core.device import Device
+from shoestring.core.layer import Layer
+from shoestring.core.precision import Precision
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a method is. `kinds`: kinds of layer it applies to (core.layer). `after`: methods that must be applied
+    before it when both are; `conflicts`: methods it cannot be combined with. `trains`: it needs training to be used.
+    `legal`: what a user must know before shipping it."""
+
+    name: str
+    title: str
+    paper: str
+    kinds: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    trains: bool = False
+    legal: str = ""
+
+
+class Setting(Protocol):
+    """One way of applying a method to one layer: a frozen, hashable value; `str(setting)` is how a user writes it."""
+
+    @property
+    def method(self) -> str: ...
+
+    def __str__(self) -> str: ...
+
+
+@dataclass
+class Applied:
+    """A method at work on a model: what `train` receives as plain callbacks and `deploy` as precisions.
+
+    `model` runs and trains. `precisions`: the bits the exporter must realise, per layer."""
+
+    model: nn.Module
+    precisions: Mapping[str, Precision] = field(default_factory=dict)
+
+    def penalty(self) -> Tensor | float:
+        """What the method adds to the loss of one step."""
+        return 0.0
+
+    def on_step(self, progress: float) -> None:
+        """Called after every optimiser step with the share of training done, 0..1."""
+
+    def freeze(self) -> None:
+        """Fixes masks and grids; called once, before the last phase of training."""
+
+    def bake(self) -> nn.Module:
+        """The plain module to export: parametrizations removed, values exactly as they were trained."""
+        return self.model
+
+
+class Method(Protocol):
+    """A module in `compress/`."""
+
+    CARD: Card
+
+    def parse(self, text: str) -> Setting:
+        """The setting a user wrote after `NAME:` (empty for the default). Raises BadInput."""
+        ...
+
+    def options(self, layer: Layer, device: Device) -> tuple[Setting, ...]:
+        """The settings worth considering for a layer on a device; none when the method does not apply."""
+        ...
+
+    def lower(self, module: nn.Module, setting: Setting) -> tuple[nn.Module, Precision]:
+        """The form in which a layer is exported and timed."""
+        ...
+
+    def counts(self, layer: Layer, setting: Setting) -> Counts:
+        """Size and operations of the layer under the setting."""
+        ...
+
+    def apply(self, model: nn.Module, settings: Mapping[str, Setting]) -> Applied:
+        """Applies settings by layer name to a captured model. Warns NoEffectWarning when nothing changed."""
+        ...

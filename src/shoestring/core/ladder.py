@@ -1,0 +1,29 @@
+"""Point and Ladder: the operating points of an artifact, cheapest first (DESIGN of the `.shoe` manifest)."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Point:
+    """One operating point. `onnx`: the archive member with the graph. `weights`: tensor to
+    `{"member": ..., "slice": [[start, stop], ...]}` for weights shared between points (integer, before scaling).
+    `scales`, `bias`: tensor to member, a point's own. `measured`: what was measured of it (ms, quality, MB), with
+    the runtime it was measured on."""
+
+    onnx: str
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    scales: Mapping[str, str] = field(default_factory=dict)
+    bias: Mapping[str, str] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Point":
+        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
+
+
+Ladder = tuple[Point, ...]

@@ -1,0 +1,58 @@
+"""Block patterns: which weights are kept or removed together.
+
+`RxC` is a block of R outputs x C inputs of one kernel tap, aligned from 0 in OIHW (linear: out x in), inside a group;
+ragged edges are zero-padded. Defined on the folded, exported weight.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from shoestring.core.errors import BadInput
+
+
+@dataclass(frozen=True)
+class BlockPattern:
+    """`outputs` x `inputs` weights that live or die together; 1x1 is unstructured."""
+
+    outputs: int
+    inputs: int
+
+    @classmethod
+    def parse(cls, text: str) -> "BlockPattern":
+        match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+        if match is None:
+            raise BadInput(f"pattern: cannot read {text!r}; write OUTPUTSxINPUTS, for example 4x1")
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.outputs}x{self.inputs}"
+
+    def norms(self, weight: np.ndarray, groups: int = 1) -> np.ndarray:
+        """Euclidean norm of every block. `weight`: [O, I, ...] (I inputs of one group) to
+        [groups, ceil(O / groups / outputs), ceil(I / inputs), taps], float64."""
+        squares = np.square(self._blocks(weight, groups))
+        return np.sqrt(squares.sum(axis=(2, 4)))
+
+    def expand(self, keep: np.ndarray, shape: tuple[int, ...], groups: int = 1) -> np.ndarray:
+        """A mask over blocks (the shape `norms` returns) as a mask over weights of `shape`."""
+        per_group = shape[0] // groups
+        full = keep.repeat(self.outputs, axis=1).repeat(self.inputs, axis=2)
+        return full[:, :per_group, : shape[1]].reshape(shape)
+
+    def sparsity(self, weight: np.ndarray, groups: int = 1) -> float:
+        """Share of blocks that are entirely zero, each counted by the weights it really holds."""
+        zero = ~self._blocks(weight, groups).any(axis=(2, 4))
+        return float(self.expand(zero, weight.shape, groups).mean())
+
+    def _blocks(self, weight: np.ndarray, groups: int) -> np.ndarray:
+        """[O, I, ...] to [groups, block rows, outputs, block columns, inputs, taps], zero-padded."""
+        outputs, inputs = weight.shape[:2]
+        if outputs % groups:
+            raise BadInput(f"pattern: {outputs} outputs do not divide into {groups} groups")
+        flat = weight.reshape(groups, outputs // groups, inputs, -1).astype(np.float64)
+        rows, columns = -(-flat.shape[1] // self.outputs), -(-inputs // self.inputs)
+        pad = ((0, 0), (0, rows * self.outputs - flat.shape[1]), (0, columns * self.inputs - inputs), (0, 0))
+        padded = np.pad(flat, pad)
+        return padded.reshape(groups, rows, self.outputs, columns, self.inputs, flat.shape[3])

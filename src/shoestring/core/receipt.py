@@ -1,0 +1,129 @@
+"""Receipt: the proof, as data. `to_json` is the stable schema 1; `report` renders it, `deploy` stores it in the file."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from shoestring.core.errors import BadInput
+
+SCHEMA = 1
+HOLDS, FAILS, NOISY = "holds", "fails", "too noisy"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is judged. `latency_ms`: median of one batch; `peak_mb`: peak memory of a process that loads and runs it."""
+
+    file: str
+    runtime: str
+    latency_ms: float
+    size_bytes: int
+    peak_mb: float | None = None
+    quality: float | None = None
+    cpu_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The original in one precision on one runtime. `best`: the fastest runtime of that precision."""
+
+    name: str
+    runtime: str
+    latency_ms: float
+    size_bytes: int
+    quality: float | None = None
+    best: bool = True
+    cpu_ms: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """Subject against one baseline: ratio of medians (above 1: the subject is faster) with its 95 % interval.
+    `split`: factors that multiply to `ratio` (`runtime`, `precision`, `structure`); `realisation`: measured ratio over
+    the ratio of MACs (None when the MACs are equal and nothing was promised)."""
+
+    against: str
+    ratio: float
+    low: float
+    high: float
+    split: Mapping[str, float] = field(default_factory=dict)
+    realisation: float | None = None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Paired on the same inputs. `difference` = subject - original in `unit`, [low, high] its 95 % interval.
+    `agreement`: share of inputs with the same top-1. `divergence`: points of probability moved against the original."""
+
+    metric: str
+    unit: str
+    original: float
+    subject: float
+    difference: float
+    low: float
+    high: float
+    n: int
+    agreement: float | None = None
+    divergence: float | None = None
+
+
+@dataclass(frozen=True)
+class BudgetLine:
+    """One limit of the budget: what was asked, what was measured, in `unit`; `met` None when it cannot be told."""
+
+    limit: str
+    asked: float
+    got: float | None
+    unit: str
+    met: bool | None
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """Time of one layer in the original (fp32, on the subject's runtime) and in the subject, milliseconds."""
+
+    name: str
+    original_ms: float
+    subject_ms: float
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """`device`: processor, isa, threads, batch, versions. `notes`: what a reader must know (random weights, no
+    training, a runtime left out and why)."""
+
+    device: Mapping[str, Any]
+    subject: Subject
+    baselines: tuple[Baseline, ...]
+    speedup: tuple[Speedup, ...]
+    quality: Quality | None
+    budget: tuple[BudgetLine, ...]
+    verdict: str
+    layers: tuple[LayerTime, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Receipt":
+        """Reads what `to_json` wrote. Raises BadInput on another schema or a missing field."""
+        if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
+            given = data.get("schema") if isinstance(data, Mapping) else type(data).__name__
+            raise BadInput(f"receipt: schema {given!r} is not {SCHEMA}; measure again with this version")
+        try:
+            quality = data.get("quality")
+            return cls(
+                device=dict(data["device"]),
+                subject=Subject(**data["subject"]),
+                baselines=tuple(Baseline(**item) for item in data["baselines"]),
+                speedup=tuple(Speedup(**item) for item in data["speedup"]),
+                quality=Quality(**quality) if quality else None,
+                budget=tuple(BudgetLine(**item) for item in data["budget"]),
+                verdict=str(data["verdict"]),
+                layers=tuple(LayerTime(**item) for item in data.get("layers", ())),
+                notes=tuple(data.get("notes", ())),
+            )
+        except (KeyError, TypeError) as error:
+            raise BadInput(f"receipt: a field is missing or unknown ({error}); measure again with this version") from None

@@ -1,0 +1,137 @@
+"""The QDQ normal form and its checker: the one form our quantisers emit and integer executors accept.
+
+Opset 21, IR 10. Activations u8 per tensor; weights s8 per output channel, zero point 0, stored as int8 constants; bias
+int32 at scale s_x * s_w; one quantise/dequantise pair an edge; after ReLU and ReLU6 the zero point is 0; the float ranges
+contain 0. What stays float (a swish between a dequantise and a quantise, a layer left at fp32) is allowed.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import ModelProto, NodeProto
+
+from shoestring.core.errors import BadInput
+from shoestring.deploy.rewrite import IR_VERSION, OPSET, attributes, initialisers
+
+
+@dataclass(frozen=True)
+class _View:
+    """A graph with its constants and who makes and reads each tensor."""
+
+    constants: Mapping[str, np.ndarray]
+    makers: Mapping[str, NodeProto]
+    readers: Mapping[str, list[NodeProto]]
+
+
+def violations(model: ModelProto) -> list[str]:
+    """What is outside the normal form, one line each, naming the node. Empty when all is well."""
+    readers: dict[str, list[NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    view = _View(initialisers(model), {out: node for node in model.graph.node for out in node.output}, readers)
+    found = list(_header(model))
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear":
+            found += _activation(node, view)
+        elif node.op_type in ("Conv", "Gemm", "MatMul"):
+            found += _weighted(node, view)
+    return found
+
+
+def require(model: ModelProto) -> None:
+    """Raises BadInput with the first violation."""
+    found = violations(model)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise BadInput(f"normal form: {found[0]}{more}; quantise the float original with `shoestring fit`")
+
+
+def is_quantised(model: ModelProto) -> bool:
+    return any(node.op_type in ("QuantizeLinear", "DequantizeLinear", "QLinearConv") for node in model.graph.node)
+
+
+def _header(model: ModelProto) -> Iterator[str]:
+    opsets = {item.domain: item.version for item in model.opset_import}
+    if opsets.get("", 0) != OPSET:
+        yield f"the graph is opset {opsets.get('')}, not {OPSET}"
+    if model.ir_version != IR_VERSION:
+        yield f"the graph is IR {model.ir_version}, not {IR_VERSION}"
+
+
+def _activation(node: NodeProto, view: _View) -> Iterator[str]:
+    """A QuantizeLinear: u8, per tensor, its only reader a DequantizeLinear of the same grid."""
+    scale, zero = (view.constants.get(name) for name in (*node.input[1:3], "", "")[:2])
+    if node.input[0] in view.constants:
+        yield f"{node.name}: a weight is quantised at run time; store it as int8"
+        return
+    if scale is None or zero is None or scale.size != 1 or zero.dtype != np.uint8:
+        yield f"{node.name}: activations are u8 per tensor with a constant scale and zero point"
+        return
+    maker = view.makers.get(node.input[0])
+    bounded = maker is not None and (
+        maker.op_type == "Relu" or (maker.op_type == "Clip" and _at_least_zero(maker, view.constants))
+    )
+    if bounded and int(zero.item()) != 0:
+        yield f"{node.name}: after {maker.op_type if maker else ''} the zero point is {int(zero.item())}, not 0"
+    for reader in view.readers.get(node.output[0], []):
+        if reader.op_type == "Clip":
+            continue
+        if reader.op_type != "DequantizeLinear" or list(reader.input[1:3]) != list(node.input[1:3]):
+            if reader.op_type == "DequantizeLinear" and _same_grid(reader, node, view.constants):
+                continue
+            yield f"{node.name}: is read by {reader.op_type} {reader.name}, not by its own DequantizeLinear"
+
+
+def _weighted(node: NodeProto, view: _View) -> Iterator[str]:
+    """A convolution or matrix product in integers: its weight and bias. One with a float weight is a float layer."""
+    weight = view.makers.get(node.input[1])
+    if weight is None or weight.op_type != "DequantizeLinear" or weight.input[0] not in view.constants:
+        return
+    codes, scales = view.constants[weight.input[0]], view.constants.get(weight.input[1])
+    if codes.dtype != np.int8:
+        yield f"{node.name}: the weight is stored as {codes.dtype}, not int8"
+        return
+    zeros = view.constants.get(weight.input[2]) if len(weight.input) > 2 else np.int8(0)
+    if scales is None or zeros is None or np.any(zeros):
+        yield f"{node.name}: the weight's zero point is not 0"
+        return
+    axis = int(attributes(weight).get("axis", 1))  # type: ignore[call-overload]  # an axis is an integer attribute
+    if scales.size > 1 and axis % codes.ndim != output_axis(node, codes.ndim):
+        yield f"{node.name}: the weight's scales lie along axis {axis}, not along its outputs"
+    x = view.makers.get(node.input[0])
+    if x is None or x.op_type != "DequantizeLinear":
+        yield f"{node.name}: the weight is quantised, its input is not"
+        return
+    if len(node.input) > 2 and node.input[2]:
+        yield from _bias(node, view, view.constants[x.input[1]], scales)
+
+
+def _bias(node: NodeProto, view: _View, x_scale: np.ndarray, weight_scales: np.ndarray) -> Iterator[str]:
+    bias = view.makers.get(node.input[2])
+    if bias is None or bias.op_type != "DequantizeLinear" or view.constants[bias.input[0]].dtype != np.int32:
+        yield f"{node.name}: the bias is not stored as int32"
+        return
+    expected = np.float32(x_scale) * weight_scales.astype(np.float32)
+    # The product is one float32 rounding; one unit in the last place covers another order of multiplication.
+    if not np.allclose(view.constants[bias.input[1]], expected, rtol=2e-7, atol=0):
+        yield f"{node.name}: the bias's scale is not the input's scale times the weight's"
+
+
+def output_axis(node: NodeProto, rank: int) -> int:
+    """The axis of a weighted node's weight that runs over its outputs."""
+    if node.op_type == "Conv":
+        return 0
+    transposed = node.op_type == "Gemm" and bool(attributes(node).get("transB", 0))
+    return 0 if transposed else rank - 1
+
+
+def _at_least_zero(clip: NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
+    low = constants.get(clip.input[1]) if len(clip.input) > 1 else None
+    return low is not None and float(low) >= 0
+
+
+def _same_grid(a: NodeProto, b: NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
+    pairs = zip(a.input[1:3], b.input[1:3], strict=True)
+    return all(np.array_equal(constants.get(left, 0), constants.get(right, 1)) for left, right in pairs)

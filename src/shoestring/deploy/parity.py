@@ -1,0 +1,115 @@
+"""The parity gate: does the file compute, layer by layer, what the fake-quantised model computes?
+
+The reference executes every node as written, quantise and dequantise in float included. The deployed session is the
+runtime's own fused, integer execution, and every layer of it is fed with the *reference's* codes, so that one layer's
+rounding cannot travel into the next: what is found at a layer is that layer's own. Codes are compared in steps of their
+edge's grid. A runtime that saturates, fuses wrongly or falls back to another precision is named by its first layer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper
+
+from shoestring.core.errors import NotMet
+from shoestring.deploy.rewrite import infer, shapes
+from shoestring.deploy.runtimes import Session, get
+
+# Float32 sums in another order move codes that fall on a rounding border by one step: about 1e-5 of them on an exact
+# runtime. Sums that saturate at 16 bits move the average code by a hundredth of a step or more.
+MEAN_STEPS = 0.005
+
+
+@dataclass(frozen=True)
+class EdgeParity:
+    """Codes of one edge, deployed against reference, over all inputs given. `layer`: the node that writes the edge.
+    `mean_steps`, `max_steps`: absolute difference in steps of the grid; `equal`: share of codes that are equal."""
+
+    layer: str
+    mean_steps: float
+    max_steps: int
+    equal: float
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Edges in graph order, each on the reference's inputs; `output`: relative L2 difference of the outputs of the
+    whole network, run freely."""
+
+    runtime: str
+    edges: tuple[EdgeParity, ...]
+    output: float
+
+    @property
+    def first_divergence(self) -> EdgeParity | None:
+        return next((edge for edge in self.edges if edge.mean_steps > MEAN_STEPS), None)
+
+
+def compare(model: ModelProto, runtime: str, inputs: Sequence[np.ndarray], threads: int = 1) -> Parity:
+    """Runs `inputs` (each [1, ...]) through the literal model and through `runtime`."""
+    exposed, isolated, edges = _expose_codes(model)
+    literal = get("onnxruntime").open(exposed.SerializeToString(), threads=threads, literal=True)
+    layers = get(runtime).open(isolated.SerializeToString(), threads=threads)
+    deployed = get(runtime).open(model.SerializeToString(), threads=threads)
+    gaps: dict[str, list[np.ndarray]] = {edge: [] for edge in edges}
+    output = []
+    for x in inputs:
+        expected = _named(literal, {model.graph.input[0].name: x})
+        got = _named(layers, {**{_fed(edge): expected[edge] for edge in edges}, model.graph.input[0].name: x})
+        for edge in edges:
+            gaps[edge].append(np.abs(got[edge].astype(np.int16) - expected[edge].astype(np.int16)).ravel())
+        y = expected[model.graph.output[0].name]
+        output.append(float(np.linalg.norm(deployed(x)[0] - y) / max(np.linalg.norm(y), 1e-12)))
+    return Parity(runtime, tuple(_edge(edges[name], gaps[name]) for name in edges), float(np.mean(output)))
+
+
+def gate(parity: Parity) -> None:
+    """Raises NotMet naming the first layer that diverges."""
+    edge = parity.first_divergence
+    if edge is not None:
+        raise NotMet(
+            f"parity: {parity.runtime} diverges from the fake-quantised model first at {edge.layer}: "
+            f"{edge.mean_steps:.2f} steps on average (at most {MEAN_STEPS}), {edge.max_steps} at worst"
+        )
+
+
+def _edge(layer: str, gaps: list[np.ndarray]) -> EdgeParity:
+    gap = np.concatenate(gaps)
+    return EdgeParity(layer, float(gap.mean()), int(gap.max()), float((gap == 0).mean()))
+
+
+def _named(session: Session, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs by name for inputs by name."""
+    outputs = session(*(feeds[spec.name] for spec in session.inputs))
+    return dict(zip((spec.name for spec in session.outputs), outputs, strict=True))
+
+
+def _fed(edge: str) -> str:
+    return f"{edge}/reference"
+
+
+def _expose_codes(model: ModelProto) -> tuple[ModelProto, ModelProto, dict[str, str]]:
+    """The model with the codes of every quantised edge as outputs; the same with every layer reading the codes from
+    inputs of their own; and edge to the node that writes it."""
+    exposed = infer(model)
+    known = shapes(exposed)
+    makers = {out: node.name for node in model.graph.node for out in node.output}
+    edges = {
+        node.output[0]: makers.get(node.input[0], node.name)
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear"
+    }
+    for edge in edges:
+        exposed.graph.output.append(helper.make_tensor_value_info(edge, TensorProto.UINT8, known[edge]))
+    isolated = ModelProto()
+    isolated.CopyFrom(exposed)
+    for node in isolated.graph.node:
+        for index, name in enumerate(node.input):
+            if name in edges:
+                node.input[index] = _fed(name)
+    read = {name for node in isolated.graph.node for name in node.input}
+    for edge in edges:
+        if _fed(edge) in read:
+            isolated.graph.input.append(helper.make_tensor_value_info(_fed(edge), TensorProto.UINT8, known[edge]))
+    return exposed, isolated, edges

@@ -1,0 +1,201 @@
+"""Post-training static quantisation of a float graph into the QDQ normal form, by onnxruntime.quantization.
+
+Activations u8 per tensor, weights s8 per output channel and stored as integers, bias int32. Swish-like activations stay
+float between a dequantise and a quantise; the network's outputs stay float.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from onnx import ModelProto, NodeProto, helper
+from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.quant_utils import QuantType
+
+from shoestring.core.errors import BadInput
+from shoestring.core.precision import FLOAT, INT8, INT8_SAFE16, Precision
+from shoestring.deploy.calibrate import Range
+from shoestring.deploy.normal_form import output_axis
+from shoestring.deploy.rewrite import IR_VERSION, WEIGHTED, drop_unused, infer, initialisers
+
+# Carried along in integers when everything that feeds them is.
+_FOLLOWERS = (
+    "Add",
+    "Mul",
+    "Concat",
+    "GlobalAveragePool",
+    "AveragePool",
+    "MaxPool",
+    "Relu",
+    "Clip",
+    "Resize",
+    "Flatten",
+    "Reshape",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "Pad",
+    "Split",
+)
+_GATES = ("Sigmoid", "HardSigmoid", "Tanh", "Softplus", "Erf")
+
+
+def quantised_nodes(model: ModelProto, precisions: Mapping[str, Precision]) -> list[str]:
+    """Names of the nodes to run in integers: the weighted ones whose precision says so, and those that follow them."""
+    return [node.name for node in _nodes(model, precisions)]
+
+
+def activations(model: ModelProto, precisions: Mapping[str, Precision]) -> list[str]:
+    """The tensors that need a range: what the quantised nodes read and write, but constants and what a following
+    Clip or Relu bounds (its own output's range is the one that counts)."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    nodes = _nodes(model, precisions)
+    bounded = set(_bounded(nodes))
+    names = (name for node in nodes for name in [*node.input, *node.output])
+    return list(dict.fromkeys(name for name in names if name and name not in constants | bounded))
+
+
+def quantise(model: ModelProto, ranges: Mapping[str, Range], precisions: Mapping[str, Precision]) -> ModelProto:
+    """`model` (float, tidied) with the weighted nodes of `precisions` at their bits: 8-bit activations over `ranges`,
+    weights of 7 or 8 bits in s8. Raises BadInput for a precision that static post-training quantisation cannot give."""
+    for name, precision in precisions.items():
+        if precision not in (FLOAT, INT8, INT8_SAFE16):
+            raise BadInput(f"int8: {name} cannot be {precision}; post-training quantisation offers 8 bits")
+    nodes = quantised_nodes(model, precisions)
+    if not nodes:
+        return model
+    shared = {before: ranges[after] for before, after in _bounded(_nodes(model, precisions)).items()}
+    given = TensorsData(
+        CalibrationMethod.MinMax,
+        {
+            name: TensorData(lowest=np.float32(low), highest=np.float32(high))
+            for name, (low, high) in {**ranges, **shared}.items()
+        },
+    )
+    quantised = ModelProto()
+    quantised.CopyFrom(model)
+    del quantised.graph.value_info[:]
+    quantiser = QDQQuantizer(
+        infer(quantised),
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        tensors_range=given,
+        nodes_to_quantize=nodes,
+        nodes_to_exclude=[],
+        op_types_to_quantize=[*WEIGHTED, *_FOLLOWERS],
+        extra_options={"TensorQuantOverrides": _overrides(model, precisions), "WeightSymmetric": True},
+    )
+    level = logging.getLogger().level
+    logging.getLogger().setLevel(logging.ERROR)  # the library warns on the root logger about its own choices
+    try:
+        quantiser.quantize_model()
+    finally:
+        logging.getLogger().setLevel(level)
+    quantiser.model.topological_sort()
+    result: ModelProto = quantiser.model.model
+    _float_outputs(result)
+    _keep_float(result)
+    drop_unused(result)
+    result.ir_version = IR_VERSION
+    return infer(result)
+
+
+def _nodes(model: ModelProto, precisions: Mapping[str, Precision]) -> list[NodeProto]:
+    """In graph order. A follower joins when all tensors that feed it come from integer nodes; a swish's product does
+    not: it stays float with its gate."""
+    integer: set[str] = set()
+    constants = {tensor.name for tensor in model.graph.initializer}
+    gates = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in _GATES}
+    chosen: list[NodeProto] = []
+    for node in model.graph.node:
+        inputs = [name for name in node.input if name and name not in constants]
+        if node.op_type in WEIGHTED:
+            take = precisions.get(node.name, FLOAT).quantised
+        elif node.op_type == "Mul" and any(gates.get(name) in inputs for name in inputs):
+            take = False
+        else:
+            take = node.op_type in _FOLLOWERS and bool(inputs) and all(name in integer for name in inputs)
+        if take:
+            chosen.append(node)
+        # What a float node makes of integers (a swish, a gate) is quantised again by the next integer node.
+        if take or (inputs and all(name in integer for name in inputs)):
+            integer.update(node.output)
+    return chosen
+
+
+def _bounded(nodes: Iterable[NodeProto]) -> dict[str, str]:
+    """Input to output of each Clip or Relu that becomes the saturation of the quantiser behind it."""
+    return {node.input[0]: node.output[0] for node in nodes if node.op_type in ("Clip", "Relu")}
+
+
+def _overrides(model: ModelProto, precisions: Mapping[str, Precision]) -> dict[str, list[dict[str, object]]]:
+    """A range per output channel for the weights that must be `safe16`."""
+    constants = initialisers(model)
+    overrides: dict[str, list[dict[str, object]]] = {}
+    for node in model.graph.node:
+        if node.op_type in WEIGHTED and precisions.get(node.name, FLOAT).safe16 and node.input[1] in constants:
+            weight = constants[node.input[1]]
+            axis = output_axis(node, weight.ndim)
+            bounds = _safe16(np.moveaxis(weight, axis, 0))
+            overrides[node.input[1]] = [
+                {"quant_type": QuantType.QInt8, "axis": axis, "symmetric": True, "rmin": -bound, "rmax": bound}
+                for bound in bounds
+            ]
+    return overrides
+
+
+def _safe16(weight: np.ndarray) -> np.ndarray:
+    """The range [out] per output channel of `weight` [out, in, ...] for which |w| <= 127 steps and two neighbouring
+    inputs (2i, 2i + 1: the pairs that `vpmaddubsw` adds) sum to at most 127 steps, so to 128 after rounding:
+    128 * 255 < 2^15. With an odd number of inputs the pairs depend on the runtime, so any two count."""
+    rows = weight.reshape(*weight.shape[:2], -1)
+    largest = np.abs(rows).max(axis=(1, 2))
+    for signed in (np.maximum(rows, 0), np.maximum(-rows, 0)):
+        if rows.shape[1] % 2:
+            flat = np.sort(signed.reshape(len(rows), -1), axis=1)
+            pairs = flat[:, -2:].sum(axis=1)
+        else:
+            pairs = (signed[:, 0::2] + signed[:, 1::2]).max(axis=(1, 2))
+        largest = np.maximum(largest, pairs)
+    return np.maximum(largest, np.finfo(np.float32).tiny).astype(np.float32)
+
+
+def _float_outputs(model: ModelProto) -> None:
+    """Removes the quantise/dequantise pair in front of the graph's outputs: a runtime then writes float accumulators."""
+    graph = model.graph
+    producers = {name: node for node in graph.node for name in node.output}
+    for output in graph.output:
+        last = producers.get(output.name)
+        first = producers.get(last.input[0]) if last is not None and last.op_type == "DequantizeLinear" else None
+        if last is None or first is None or first.op_type != "QuantizeLinear":
+            continue
+        source = producers[first.input[0]]
+        if source.op_type not in WEIGHTED or _readers(graph.node, source.output[0]) > 1:
+            continue
+        source.output[0] = output.name
+        graph.node.remove(first)
+        graph.node.remove(last)
+
+
+def _keep_float(model: ModelProto) -> None:
+    """Puts a sum of one term, which changes nothing, in front of every float layer that reads a dequantised edge.
+    ONNX Runtime quantises the weights of such a layer on its own when its output is quantised, per tensor and unasked
+    (found by the parity gate); the sum keeps the layer in float."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    dequantised = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    nodes: list[NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type in WEIGHTED and node.input[0] in dequantised and node.input[1] in constants:
+            kept = f"{node.name}/float"
+            nodes.append(helper.make_node("Sum", [node.input[0]], [kept], name=kept))
+            node.input[0] = kept
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _readers(nodes: Iterable[NodeProto], tensor: str) -> int:
+    return sum(list(node.input).count(tensor) for node in nodes)

@@ -1,0 +1,169 @@
+"""Edits of ONNX graphs that keep their meaning: names, global pooling, batch size, weights taken out and put back."""
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+
+from shoestring.core.errors import BadInput
+
+OPSET, IR_VERSION = 21, 10
+WEIGHTED = ("Conv", "Gemm", "MatMul", "ConvTranspose")
+ACTIVATIONS = ("Clip", "Relu", "HardSwish", "HardSigmoid", "Sigmoid", "LeakyRelu", "Gelu", "Swish", "Tanh")
+
+
+def tidy(model: ModelProto) -> ModelProto:
+    """A copy in which means over H and W are global pools (runtimes quantise those), weighted nodes are called after
+    their weight's module and unused initialisers are gone; shapes are inferred."""
+    tidied = ModelProto()
+    tidied.CopyFrom(model)
+    _pool_means(tidied)
+    _name_nodes(tidied)
+    drop_unused(tidied)
+    return infer(tidied)
+
+
+def infer(model: ModelProto) -> ModelProto:
+    """The model with the shapes of all tensors. Raises BadInput when they contradict each other."""
+    del model.graph.value_info[:]
+    try:
+        return shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    except Exception as error:
+        raise BadInput(f"onnx: the shapes of the graph do not fit: {' '.join(str(error).split())[:200]}") from None
+
+
+def initialisers(model: ModelProto) -> dict[str, np.ndarray]:
+    """Constants by name."""
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor whose shape is known; an axis of unknown length is 0."""
+    graph, known = model.graph, {}
+    for value in [*graph.input, *graph.output, *graph.value_info]:
+        if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape"):
+            known[value.name] = tuple(axis.dim_value for axis in value.type.tensor_type.shape.dim)
+    known.update({tensor.name: tuple(tensor.dims) for tensor in graph.initializer})
+    return known
+
+
+def attributes(node: NodeProto) -> dict[str, object]:
+    return {item.name: helper.get_attribute_value(item) for item in node.attribute}
+
+
+def drop_unused(model: ModelProto) -> None:
+    used = {name for node in model.graph.node for name in node.input} | {out.name for out in model.graph.output}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
+def rebatch(model: ModelProto, batch: int) -> ModelProto:
+    """A copy whose inputs have `batch` as their first axis. Raises BadInput when the graph has a batch baked in."""
+    changed = ModelProto()
+    changed.CopyFrom(model)
+    for value in [*changed.graph.input, *changed.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    constants = {tensor.name: tensor for tensor in changed.graph.initializer}
+    for node in changed.graph.node:
+        if node.op_type == "Reshape" and node.input[1] in constants:
+            shape = numpy_helper.to_array(constants[node.input[1]]).copy()
+            if shape.size and shape[0] == 1:
+                shape[0] = 0 if -1 in shape else -1
+                constants[node.input[1]].CopyFrom(numpy_helper.from_array(shape, node.input[1]))
+    try:
+        return infer(changed)
+    except BadInput:
+        raise BadInput(f"onnx: the graph has its batch size baked in and cannot run at batch {batch}") from None
+
+
+def lean(model: ModelProto) -> bytes:
+    """The serialised graph without inferred shapes, which every reader infers again."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.value_info[:]
+    return bytes(copy.SerializeToString())
+
+
+def strip_weights(model: ModelProto) -> ModelProto:
+    """The graph with every large float constant replaced by an input-less shape-only stand-in of zero bytes: what a
+    network costs without what it knows. `fill_weights` makes it run again."""
+    stripped = ModelProto()
+    stripped.CopyFrom(model)
+    for tensor in stripped.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and int(np.prod(tensor.dims)) > 16:
+            name, dims = tensor.name, list(tensor.dims)
+            tensor.Clear()
+            tensor.name, tensor.data_type, tensor.doc_string = name, TensorProto.FLOAT, "stripped"
+            tensor.dims.extend(dims)
+    return stripped
+
+
+def fill_weights(model: ModelProto, seed: int = 0) -> ModelProto:
+    """The inverse of `strip_weights` for speed: seeded normal weights, scaled to keep activations near unit size."""
+    filled = ModelProto()
+    filled.CopyFrom(model)
+    rng = np.random.default_rng(seed)
+    for tensor in filled.graph.initializer:
+        if tensor.doc_string == "stripped":
+            dims = tuple(tensor.dims)
+            fan_in = max(1, int(np.prod(dims[1:])))
+            values = rng.standard_normal(dims, dtype=np.float32) * np.float32((2 / fan_in) ** 0.5)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return filled
+
+
+def _pool_means(model: ModelProto) -> None:
+    """ReduceMean over the last two of four axes becomes GlobalAveragePool (then Flatten when the axes are dropped)."""
+    constants, ranks = initialisers(model), {name: len(shape) for name, shape in shapes(infer(model)).items()}
+    nodes: list[NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type != "ReduceMean" or ranks.get(node.input[0]) != 4:
+            nodes.append(node)
+            continue
+        given = attributes(node)
+        axes = constants.get(node.input[1]) if len(node.input) > 1 else given.get("axes")
+        if axes is None or sorted(int(axis) % 4 for axis in axes) != [2, 3]:
+            nodes.append(node)
+            continue
+        keep = given.get("keepdims", 1)
+        pooled = node.output[0] if keep else f"{node.output[0]}_pooled"
+        nodes.append(helper.make_node("GlobalAveragePool", [node.input[0]], [pooled], name=node.name))
+        if not keep:
+            nodes.append(helper.make_node("Flatten", [pooled], [node.output[0]], name=f"{node.name}_flatten", axis=1))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _name_nodes(model: ModelProto) -> None:
+    """Weighted nodes take their module's path (from `PATH.weight`), an activation that follows one is `PATH/clip`;
+    other nodes keep unique names; a node's output is called after it, so that every runtime's profile speaks of
+    layers."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    taken: set[str] = set()
+    renamed: dict[str, str] = {}
+    weighted: dict[str, str] = {}  # output tensor of a weighted node: its name
+    outputs = {value.name for value in model.graph.output}
+    for node in model.graph.node:
+        name = node.name or node.op_type.lower()
+        if node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1] in weights:
+            name = node.input[1].removesuffix(".weight")
+            weighted[node.output[0]] = name
+        elif node.op_type in ACTIVATIONS and node.input[0] in weighted:
+            name = f"{weighted[node.input[0]]}/{node.op_type.lower()}"
+        name = _unique(name, taken)
+        node.name = name
+        if len(node.output) == 1 and node.output[0] not in outputs:
+            renamed[node.output[0]] = name
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for index, tensor in enumerate(names):
+                names[index] = renamed.get(tensor, tensor)
+    del model.graph.value_info[:]
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    candidate, count = name, 1
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}.{count}"
+    taken.add(candidate)
+    return candidate

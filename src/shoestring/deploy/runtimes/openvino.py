@@ -1,0 +1,76 @@
+"""OpenVINO on the CPU: an extra, x86-64 mostly."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+import openvino as ov
+
+from shoestring.core.errors import BadInput
+from shoestring.deploy.runtimes import TensorSpec
+
+NAME = "openvino"
+
+
+@cache
+def _core() -> ov.Core:
+    return ov.Core()
+
+
+def version() -> str:
+    return str(ov.__version__).split("-")[0]
+
+
+def default_precision() -> str:
+    """"bf16" on processors with bfloat16 instructions: OpenVINO uses them for float graphs unless told not to."""
+    return "bf16" if "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+
+
+class OpenVinoSession:
+    """See `runtimes.Session`."""
+
+    def __init__(self, onnx: bytes, config: Mapping[str, object]):
+        model = _core().read_model(onnx)
+        self._compiled = _core().compile_model(model, "CPU", dict(config))
+        self._request = self._compiled.create_infer_request()
+        self.inputs = tuple(map(_spec, self._compiled.inputs))
+        self.outputs = tuple(map(_spec, self._compiled.outputs))
+
+    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        # The result lives in the request's own memory, which the next call overwrites: hand out copies.
+        result = self._request.infer(list(inputs), share_inputs=True)
+        return [np.array(result[port]) for port in self._compiled.outputs]
+
+    def profile(self, *inputs: np.ndarray, runs: int = 20) -> Mapping[str, float]:
+        samples: dict[str, list[float]] = defaultdict(list)
+        for run in range(runs + 1):
+            self(*inputs)
+            for info in self._request.profiling_info if run else ():
+                if info.status == info.Status.EXECUTED:
+                    samples[info.node_name].append(info.real_time.total_seconds() * 1000)
+        return {name: float(np.median(times)) for name, times in samples.items()}
+
+
+def open(
+    onnx: bytes, threads: int = 1, precision: str = "default", profile: bool = False, literal: bool = False
+) -> OpenVinoSession:
+    """A session on `threads` threads; `precision` "fp32" forbids bfloat16. Raises BadInput when the runtime refuses
+    the graph, or when `literal` execution is asked for, which it does not offer."""
+    if literal:
+        raise BadInput("openvino always fuses; run the graph literally on onnxruntime")
+    config: dict[str, object] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+    if precision == "fp32":
+        config["INFERENCE_PRECISION_HINT"] = "f32"
+    if profile:
+        config["PERF_COUNT"] = True
+    try:
+        return OpenVinoSession(onnx, config)
+    except Exception as error:  # the runtime raises bare RuntimeErrors
+        raise BadInput(f"openvino {version()} refuses the graph: {' '.join(str(error).split())[:300]}") from None
+
+
+def _spec(port: ov.ConstOutput) -> TensorSpec:
+    shape = tuple(axis.get_length() if axis.is_static else 1 for axis in port.get_partial_shape())
+    name = port.get_any_name() if port.get_names() else "output"
+    return TensorSpec(name, shape, np.dtype(port.get_element_type().to_dtype()))

@@ -1,0 +1,58 @@
+"""What a fit or a receipt of an image network takes: its Task, the data the user named, Samples of both."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shoestring.core.errors import BadInput
+from shoestring.image.dataset import Dataset
+from shoestring.image.demo import demo_photographs
+from shoestring.image.samples import samples
+from shoestring.image.task import ImageClassification
+from shoestring.pipeline.original import Original
+from shoestring.pipeline.samples import Samples
+
+# What most published image networks expect, when the model does not say: ImageNet's mean and deviation.
+_USUAL = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+
+
+def image_task(original: Original) -> ImageClassification:
+    """Classification with the network's own preprocessing, or the usual one for inputs of 3xHxW."""
+    return ImageClassification(spec_of(original), original.labels, outputs=_outputs(original))
+
+
+def spec_of(original: Original) -> Mapping[str, Any]:
+    """The zoo's spec, else the usual one for photographs, else tensors as they are."""
+    if original.preprocess is not None:
+        return original.preprocess
+    if len(original.input) == 3 and original.input[0] == 3:
+        height, width = original.input[1:]
+        short = round(min(height, width) / 0.875)
+        return {"kind": "image", "resize": short, "interpolation": "bilinear", "crop": [height, width], **_USUAL}
+    return {"kind": "tensor", "shape": list(original.input)}
+
+
+def load(data: str | Path | None, demo: bool, task: ImageClassification) -> Dataset:
+    """The user's images, or the packaged photographs. Raises BadInput when both or neither are named."""
+    if (data is None) == (not demo):
+        raise BadInput("data: give --data DIR, or --demo for the photographs of installed packages (one of the two)")
+    return task.match(demo_photographs()) if data is None else task.load(data)
+
+
+def judged_samples(
+    original: Original | None, data: str | Path | None, demo: bool, calibration: int, seed: int
+) -> Samples | None:
+    """Samples to judge a finished file on, None when no data was named. The same split as `fit` with the same
+    arguments, so that nothing is judged that was calibrated on. Raises BadInput when quality cannot be told."""
+    if data is None and not demo:
+        return None
+    if original is None:
+        raise BadInput("--data: quality is told against the original; add --original MODEL")
+    task = image_task(original)
+    return samples(load(data, demo, task), task, calibration, seed)
+
+
+def _outputs(original: Original) -> int:
+    """The length of the output's last axis."""
+    shape = original.graph.graph.output[0].type.tensor_type.shape.dim
+    return int(shape[-1].dim_value) if len(shape) == 2 else 0

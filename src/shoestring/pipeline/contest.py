@@ -1,0 +1,149 @@
+"""The contest: the subject and every baseline, timed in turns in one process, told as speed-ups with their split.
+
+Baselines are the original in fp32, in bf16 where a runtime lowers float to it by itself, and in dense int8, each on
+every runtime here; the fastest of each precision is the one to beat.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from onnx import ModelProto
+
+from shoestring.core.receipt import Baseline, Speedup
+from shoestring.core.statistics import Interval
+from shoestring.deploy import runtimes
+from shoestring.deploy.rewrite import lean
+from shoestring.measure.timing import Schedule, Timings, interleave
+
+SUBJECT = "subject"
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One graph on one runtime. `precision`: fp32, bf16, int8; `quality` when it was judged."""
+
+    precision: str
+    runtime: str
+    graph: bytes
+    size: int
+    quality: float | None = None
+    note: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.precision}@{self.runtime}"
+
+
+@dataclass(frozen=True)
+class Contest:
+    """`timings` of SUBJECT and of every baseline by its key; `failed`: runtimes that refused a graph, and why."""
+
+    subject: Entrant
+    baselines: tuple[Entrant, ...]
+    timings: Timings
+    failed: tuple[str, ...] = ()
+
+    def ms(self, key: str) -> float:
+        return float(np.median(self.timings.primary()[key]))
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(entrant.precision for entrant in self.baselines))
+
+    def best(self, precision: str) -> Entrant | None:
+        """The fastest baseline of a precision."""
+        return min((e for e in self.baselines if e.precision == precision), key=lambda e: self.ms(e.key), default=None)
+
+    def ratio(self, entrant: Entrant) -> Interval:
+        return self.timings.ratio(SUBJECT, entrant.key)
+
+
+def entrants(
+    original: ModelProto, int8: ModelProto | None, installed: tuple[str, ...], qualities: Mapping[str, float | None]
+) -> list[Entrant]:
+    """The baselines on every runtime installed. `qualities`: precision to what it reached, where it was judged."""
+    graphs = {"fp32": lean(original)}
+    if int8 is not None:
+        graphs["int8"] = lean(int8)
+    found = []
+    for name in installed:
+        for precision, graph in graphs.items():
+            found.append(Entrant(precision, name, graph, len(graph), qualities.get(precision)))
+        if runtimes.get(name).default_precision() == "bf16":
+            found.append(Entrant("bf16", name, graphs["fp32"], len(graphs["fp32"]), note="the runtime's default"))
+    return found
+
+
+def hold(
+    subject: Entrant,
+    baselines: list[Entrant],
+    shape: tuple[int, ...],
+    schedule: Schedule,
+    progress: Callable[[float], object] | None = None,
+) -> Contest:
+    """Times all on noise of `shape` (batch first). A runtime that refuses a baseline is left out and named."""
+    x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    sessions = {SUBJECT: _open(subject, schedule.threads)}
+    kept, failed = [], []
+    for entrant in baselines:
+        try:
+            sessions[entrant.key] = _open(entrant, schedule.threads)
+            sessions[entrant.key](x)
+            kept.append(entrant)
+        except Exception as error:  # a baseline that cannot run is no baseline, and no reason to stop
+            failed.append(f"{entrant.precision} on {entrant.runtime} left out: {' '.join(str(error).split())[:120]}")
+    timings = interleave({name: partial(session, x) for name, session in sessions.items()}, schedule, progress)
+    return Contest(subject, tuple(kept), timings, tuple(failed))
+
+
+def told_baselines(contest: Contest) -> tuple[Baseline, ...]:
+    bests = {entrant.key for precision in contest.precisions if (entrant := contest.best(precision))}
+    return tuple(
+        Baseline(
+            name=entrant.precision,
+            runtime=entrant.runtime,
+            latency_ms=contest.ms(entrant.key),
+            size_bytes=entrant.size,
+            quality=entrant.quality,
+            best=entrant.key in bests,
+            cpu_ms=float(np.median(contest.timings.cpu[entrant.key])),
+            note=entrant.note,
+        )
+        for entrant in contest.baselines
+    )
+
+
+def speedups(contest: Contest, macs: tuple[int, int]) -> tuple[Speedup, ...]:
+    """Against the best of each precision. `macs`: (original, subject): what structure promised."""
+    promised = macs[0] / macs[1] if macs[1] else 1.0
+    found = []
+    for precision in contest.precisions:
+        best = contest.best(precision)
+        if best is None:
+            continue
+        interval = contest.ratio(best)
+        realised = interval.value / promised if promised > 1.0 else None
+        split = _split(contest, best, interval.value)
+        found.append(Speedup(precision, interval.value, interval.low, interval.high, split, realised))
+    return tuple(found)
+
+
+def _split(contest: Contest, best: Entrant, ratio: float) -> dict[str, float]:
+    """Factors that multiply to `ratio`: another runtime for the same precision, then integers, then a sparser or
+    smaller structure. Empty when the subject's runtime did not run the baselines."""
+    here = f"{best.precision}@{contest.subject.runtime}"
+    dense = f"int8@{contest.subject.runtime}"
+    if here not in contest.timings.wall or dense not in contest.timings.wall:
+        return {}
+    runtime = contest.ms(best.key) / contest.ms(here)
+    precision = contest.ms(here) / contest.ms(dense)
+    return {"runtime": runtime, "precision": precision, "structure": ratio / (runtime * precision)}
+
+
+def _open(entrant: Entrant, threads: int) -> runtimes.Session:
+    # The subject and int8 run as a user would run them; fp32 says fp32, or OpenVINO would lower it to bf16.
+    precision = "fp32" if entrant.precision == "fp32" else "default"
+    session: runtimes.Session = runtimes.get(entrant.runtime).open(entrant.graph, threads=threads, precision=precision)
+    return session

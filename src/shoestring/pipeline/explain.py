@@ -1,0 +1,66 @@
+"""Explain: before any training, what each method would really do to each layer here, with the measured cost."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from shoestring.compress import METHODS, int8
+from shoestring.core.device import RUNS, SLOWER, Device
+from shoestring.core.explanation import Effect, ExplainedLayer, Explanation
+from shoestring.core.layer import DEPTHWISE
+from shoestring.core.precision import Precision
+from shoestring.measure.machine import pinned
+from shoestring.pipeline.original import Original
+from shoestring.pipeline.post_training import calibrate
+from shoestring.pipeline.table import FLOAT, LatencyTable, latency_table
+
+# An 8-bit layer that is not at least this much faster is not called faster.
+WORTH = 0.97
+
+
+def explain(original: Original, device: Device, progress: Callable[[str, float], object] | None = None) -> Explanation:
+    """Times the network in fp32 and in 8 bits on `device`, layer by layer. The 8-bit network is calibrated on noise:
+    good for speed, and for nothing else."""
+    report = progress or (lambda stage, share: None)
+    precisions = int8_precisions(original)
+    noise = [np.random.default_rng(seed).standard_normal((1, *original.input), dtype=np.float32) for seed in range(4)]
+    report("building the 8-bit network", 0.0)
+    variants = {FLOAT: original.graph, int8.CARD.name: calibrate(original.graph, noise, precisions).build()}
+    with pinned(device.threads):
+        table = latency_table(
+            variants,
+            [layer.name for layer in original.layers],
+            device,
+            progress=lambda share: report("latency table", share),
+        )
+    layers = tuple(
+        ExplainedLayer(layer, table.layers[layer.name][FLOAT], _effects(layer.name, layer.name in precisions, table))
+        for layer in original.layers
+    )
+    totals = {"original": table.totals[FLOAT], int8.CARD.name: table.totals[int8.CARD.name]}
+    return Explanation(original.name, device.to_json(), layers, totals, _notes(original, device))
+
+
+def int8_precisions(original: Original) -> dict[str, Precision]:
+    setting = int8.parse("")
+    return {
+        layer.name: int8.precision(layer.kind == DEPTHWISE, setting)
+        for layer in original.layers
+        if layer.kind in int8.CARD.kinds
+    }
+
+
+def _effects(name: str, takes: bool, table: LatencyTable) -> tuple[Effect, ...]:
+    if not takes:
+        return ()
+    before, after = table.layers[name][FLOAT], table.layers[name][int8.CARD.name]
+    faster = after <= WORTH * before
+    note = "" if faster else "not faster than fp32 here"
+    return (Effect(int8.CARD.name, "", RUNS if faster else SLOWER, after, note, "measured in the whole network"),)
+
+
+def _notes(original: Original, device: Device) -> tuple[str, ...]:
+    contract = (f"{entry.feature}: {entry.verdict}. {entry.note} ({entry.source})" for entry in device.capabilities)
+    legal = (f"{name}: {method.CARD.legal}" for name, method in METHODS.items() if method.CARD.legal)
+    random = () if original.trained else ("The weights are random; times do not depend on that.",)
+    return (*random, *legal, *contract)

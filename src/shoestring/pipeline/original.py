@@ -1,0 +1,151 @@
+"""The original: whatever the user named, as one float graph with its layers."""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto
+from torch import nn
+
+from shoestring.core.errors import BadInput
+from shoestring.core.layer import Layer
+from shoestring.deploy import inventory as onnx_inventory
+from shoestring.deploy.check import check_graph, first_load
+from shoestring.deploy.export import export
+from shoestring.deploy.normal_form import is_quantised
+from shoestring.deploy.rewrite import OPSET, tidy
+from shoestring.deploy.versions import to_opset
+from shoestring.graph.capture import capture
+from shoestring.graph.fold import fold
+from shoestring.graph.inventory import inventory
+from shoestring.models import zoo
+from shoestring.models.labels import class_names
+from shoestring.models.weights import load_weights
+
+
+@dataclass(frozen=True)
+class Original:
+    """`graph`: float ONNX, batch 1, batch norm folded, nodes named after layers. `model`: the captured, folded torch
+    model the graph was made from; None for an `.onnx` file. `trained`: False when the weights are random, so that
+    speed can be told but not quality. `preprocess`, `labels`: when the zoo knows them. `provenance`: for the file."""
+
+    name: str
+    graph: ModelProto
+    layers: tuple[Layer, ...]
+    input: tuple[int, ...]
+    model: nn.Module | None = None
+    trained: bool = True
+    preprocess: Mapping[str, Any] | None = None
+    labels: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def resolve(model: str, weights: str | None = None, input: str | None = None) -> Original:
+    """MODEL as the command line takes it: a name in the zoo, `package.module:factory`, `path/file.py:factory` or an
+    `.onnx` file. `input`: CxHxW for what does not say it itself. Raises BadInput."""
+    if model.endswith(".onnx"):
+        return _from_onnx(model, weights)
+    if ":" in model:
+        return _from_factory(model, weights, input)
+    return _from_zoo(model, weights)
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """`3x224x224` as (3, 224, 224)."""
+    try:
+        shape = tuple(int(axis) for axis in text.lower().split("x"))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise BadInput(f"--input: cannot read {text!r}; write CxHxW, for example 3x224x224")
+    return shape
+
+
+def _from_zoo(name: str, weights: str | None) -> Original:
+    known = zoo.entry(name)
+    model = zoo.build(name, weights)
+    labels = class_names(known.labels) if known.labels else ()
+    trained = weights is not None or zoo.has_weights(name)
+    source = weights or (zoo.packaged_weights(name) if trained else None)
+    told = {"model": name, "weights": _digest(source)}
+    found = _from_module(name, model, known.input, told)
+    return replace(found, trained=trained, preprocess=known.preprocess, labels=labels)
+
+
+def _from_factory(text: str, weights: str | None, input: str | None) -> Original:
+    if input is None:
+        raise BadInput(f"{text}: the input's shape is not known; add --input CxHxW, for example --input 3x224x224")
+    module, _, factory = text.rpartition(":")
+    make = getattr(_imported(module), factory, None)
+    if not callable(make):
+        raise BadInput(f"{text}: {module} has no function {factory!r}")
+    try:
+        model = make()
+    except Exception as error:  # whatever the user's code raises
+        raise BadInput(f"{text}: calling it failed: {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise BadInput(f"{text}: returned {type(model).__name__}, not a torch.nn.Module")
+    if weights is not None:
+        load_weights(model, weights)
+    told = {"model": text, "weights": _digest(weights)}
+    # A factory may load its own weights, so they are taken to be what the user means.
+    return _from_module(factory, model, parse_shape(input), told)
+
+
+def _from_module(name: str, model: nn.Module, shape: tuple[int, ...], told: Mapping[str, Any]) -> Original:
+    captured = fold(capture(model, shape))
+    layers = inventory(captured, shape)
+    return Original(name, export(captured, shape), layers, shape, captured, provenance=told)
+
+
+def _from_onnx(path: str, weights: str | None) -> Original:
+    if weights is not None:
+        raise BadInput(f"{path}: an .onnx file brings its own weights; leave --weights out")
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+    graph = check_graph(data, path)
+    if is_quantised(graph):
+        raise BadInput(
+            f"{path}: is already quantised; give the float original (`shoestring receipt` measures this one)"
+        )
+    if len(graph.graph.input) != 1 or len(graph.graph.output) != 1:
+        raise BadInput(
+            f"{path}: has {len(graph.graph.input)} inputs and {len(graph.graph.output)} outputs; one of each is needed"
+        )
+    first_load(data, path, "onnxruntime")
+    graph = tidy(to_opset(graph, OPSET))
+    shape = tuple(axis.dim_value for axis in graph.graph.input[0].type.tensor_type.shape.dim)[1:]
+    layers = onnx_inventory.inventory(graph)
+    told = {"model": Path(path).name, "weights": hashlib.sha256(data).hexdigest()}
+    return Original(Path(path).stem, graph, layers, shape, provenance=told)
+
+
+def _imported(name: str) -> Any:
+    try:
+        if not name.endswith(".py"):
+            sys.path.insert(0, str(Path.cwd()))
+            try:
+                return importlib.import_module(name)
+            finally:
+                sys.path.pop(0)
+        spec = importlib.util.spec_from_file_location(Path(name).stem, name)
+        if spec is None or spec.loader is None:
+            raise BadInput(f"{name}: is not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    except BadInput:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        raise BadInput(f"{name}: cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _digest(path: str | Path | None) -> str | None:
+    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,134 @@
+"""The plan: per layer fp32 or 8 bits, from measured costs and measured losses, until the *measured* latency holds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import ModelProto
+
+from shoestring.core.budget import Budget
+from shoestring.core.choose import cheapest, choose
+from shoestring.core.counts import dense
+from shoestring.core.device import Device
+from shoestring.core.errors import NotMet
+from shoestring.core.layer import Layer
+from shoestring.core.plan import Menu, Option, Plan
+from shoestring.pipeline.post_training import EightBit, loss, outputs
+from shoestring.pipeline.stopwatch import milliseconds
+from shoestring.pipeline.table import FLOAT, LatencyTable
+
+INT8 = "int8"
+# Inputs on which each layer's loss is measured: enough to rank layers, few enough to try every one.
+SENSITIVITY_INPUTS = 6
+REPLANS = 3
+
+Progress = Callable[[str, float], object]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """`picks`: layer to option. `met`: whether the table says that the budget holds; `reason`: why not. `plan`: totals
+    and shadow prices, None when nothing was planned."""
+
+    picks: Mapping[str, str]
+    met: bool = True
+    reason: str = ""
+    plan: Plan | None = None
+
+    @property
+    def quantised(self) -> set[str]:
+        return {layer for layer, option in self.picks.items() if option == INT8}
+
+
+def everywhere(network: EightBit, reason: str = "") -> Chosen:
+    """8 bits in every layer that can."""
+    return Chosen(dict.fromkeys(network.precisions, INT8), not reason, reason)
+
+
+def planned(
+    layers: Sequence[Layer], network: EightBit, table: LatencyTable, budget: Budget, device: Device, report: Progress
+) -> tuple[Chosen, ModelProto]:
+    """The plan of least loss within the budget, and its graph. Without a latency or size limit all layers take 8 bits.
+    When no plan meets the limits: the fastest there is, with the reason."""
+    limits = _limits(layers, table, budget)
+    if not limits:
+        return everywhere(network), network.build()
+    nearest = choose_layers(menus(layers, table, dict.fromkeys(network.precisions, 1.0)), limits)
+    if not nearest.met:
+        return _nearer(nearest, everywhere(network, nearest.reason), network, device)
+    losses = sensitivities(network, lambda share: report("sensitivity of layers", share))
+    scale = 1.0
+    for _ in range(REPLANS):
+        chosen = choose_layers(menus(layers, table, losses, scale), limits)
+        graph = network.build(chosen.quantised)
+        if "latency" not in limits or not chosen.met:
+            break
+        took = milliseconds({"planned": (graph, device.runtime)}, device.threads)["planned"]
+        if took <= _asked(budget, table):
+            break
+        # The table left something out (a border between fp32 and 8 bits costs); plan again with dearer layers.
+        scale *= 1.02 * took / _asked(budget, table)
+    return chosen, graph
+
+
+def menus(layers: Sequence[Layer], table: LatencyTable, losses: Mapping[str, float], scale: float = 1.0) -> list[Menu]:
+    """One menu a layer of `losses`: fp32 without loss, or 8 bits with its own. `scale` corrects the table's costs."""
+    found = []
+    for layer in layers:
+        if layer.name in losses and layer.name in table.layers:
+            times = table.layers[layer.name]
+            options = tuple(
+                Option(name, {"latency": times[name] * scale, "size": dense(layer, weight_bits=bits).bytes}, lost)
+                for name, bits, lost in ((FLOAT, 32, 0.0), (INT8, 8, losses[layer.name]))
+            )
+            found.append(Menu(layer.name, options))
+    return found
+
+
+def choose_layers(entries: Sequence[Menu], limits: Mapping[str, float]) -> Chosen:
+    """The least loss within `limits` (ms, bytes); when they cannot be met, the cheapest plan and why."""
+    try:
+        best, reason = choose(entries, limits), ""
+    except NotMet as unmet:
+        best, reason = cheapest(entries, "latency" if "latency" in limits else "size"), str(unmet)
+    return Chosen({item: option.name for item, option in best.picks.items()}, not reason, reason, best)
+
+
+def sensitivities(network: EightBit, progress: Callable[[float], object] | None = None) -> dict[str, float]:
+    """Points of divergence that each layer causes when it alone is in 8 bits."""
+    inputs = network.held_out[:SENSITIVITY_INPUTS]
+    original = outputs(network.graph, "onnxruntime", inputs)
+    found = {}
+    for index, name in enumerate(network.precisions):
+        # Never quite nothing, so that of two harmless layers the slower one is chosen.
+        found[name] = max(loss(network.build({name}), original, inputs), float(np.finfo(float).eps))
+        if progress is not None:
+            progress((index + 1) / len(network.precisions))
+    return found
+
+
+def _nearer(one: Chosen, other: Chosen, network: EightBit, device: Device) -> tuple[Chosen, ModelProto]:
+    """Beyond reach: of the table's cheapest plan and 8 bits everywhere, the one that is measured to be faster."""
+    graphs = network.build(one.quantised), network.build(other.quantised)
+    times = milliseconds({"one": (graphs[0], device.runtime), "other": (graphs[1], device.runtime)}, device.threads)
+    return (one, graphs[0]) if times["one"] < 0.98 * times["other"] else (other, graphs[1])
+
+
+def _limits(layers: Sequence[Layer], table: LatencyTable, budget: Budget) -> dict[str, float]:
+    """What the layers with a choice may take in sum: the budget less what is spent elsewhere in the network."""
+    limits = {}
+    if budget.get("latency"):
+        elsewhere = (table.layers[layer.name][INT8] for layer in layers if not layer.weight)
+        limits["latency"] = _asked(budget, table) - table.rest[INT8] - sum(elsewhere)
+    if limit := budget.get("size"):
+        whole = sum(dense(layer).bytes for layer in layers)
+        limits["size"] = limit.value * whole if limit.relative else limit.value
+    return limits
+
+
+def _asked(budget: Budget, table: LatencyTable) -> float:
+    """The latency limit in ms."""
+    limit = budget.get("latency")
+    if limit is None:
+        return float("inf")
+    return limit.value * table.totals[FLOAT] if limit.relative else limit.value

@@ -1,0 +1,153 @@
+"""The receipt of a graph: everything measured, in one process, against the best honest baselines."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto
+
+from shoestring.core.budget import Budget
+from shoestring.core.device import Device
+from shoestring.core.errors import ShoestringError
+from shoestring.core.receipt import LayerTime, Quality, Receipt, Subject
+from shoestring.deploy import runtimes
+from shoestring.deploy.footprint import load_and_run
+from shoestring.deploy.rewrite import lean, rebatch
+from shoestring.measure.machine import pinned
+from shoestring.measure.memory import peak_mb
+from shoestring.measure.timing import Schedule
+from shoestring.pipeline.contest import SUBJECT, Contest, Entrant, entrants, hold, speedups, told_baselines
+from shoestring.pipeline.judge import Weights, budget_lines, quality, verdict
+from shoestring.pipeline.post_training import outputs
+from shoestring.pipeline.samples import Samples
+from shoestring.pipeline.table import attribute
+
+Progress = Callable[[str, float], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is to be judged. `subject`, `original`, `int8`: graphs at batch 1 (`int8` None: no such baseline). `size`:
+    bytes of the file. `layers`: names for the per-layer times. `macs`: (original, subject). `samples` with `trained`
+    networks give a quality. `others`: further baselines by name, any graphs. `notes`: passed on to the reader."""
+
+    file: str
+    subject: ModelProto
+    original: ModelProto
+    int8: ModelProto | None
+    size: int
+    device: Device
+    layers: Sequence[str] = ()
+    macs: tuple[int, int] = (0, 0)
+    samples: Samples | None = None
+    trained: bool = True
+    others: Mapping[str, ModelProto] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def measure(
+    case: Case, budget: Budget, batch: int = 1, seconds: float = 20.0, progress: Progress | None = None
+) -> Receipt:
+    """Judges quality, holds the contest, measures memory and layers, and gives the verdict on `budget`."""
+    report = progress or (lambda stage, share: None)
+    threads, runtime = case.device.threads, case.device.runtime
+    judged, qualities = _judge(case, report)
+    subject, original, int8 = (
+        None if g is None else rebatch(g, batch) for g in (case.subject, case.original, case.int8)
+    )
+    assert subject is not None and original is not None
+    baselines = entrants(original, int8, runtimes.installed(), qualities)
+    for name, graph in (case.others or {}).items():
+        data = lean(rebatch(graph, batch))
+        baselines += [Entrant(name, r, data, len(data)) for r in runtimes.installed()]
+    entrant = Entrant(SUBJECT, runtime, subject.SerializeToString(), case.size)
+    shape = (batch, *(axis.dim_value for axis in subject.graph.input[0].type.tensor_type.shape.dim[1:]))
+    schedule = Schedule(seconds=seconds, threads=threads)
+    with pinned(threads):
+        contest = hold(entrant, baselines, shape, schedule, lambda share: report("timing", share))
+        layers = _layer_times(case, report)
+    weights = _weights(case, contest, report)
+    lines = budget_lines(budget, contest, weights, judged)
+    noisy = not all(contest.ratio(e).steady for p in contest.precisions if (e := contest.best(p)))
+    return Receipt(
+        device=device_facts(case.device, batch, contest),
+        subject=Subject(
+            file=case.file,
+            runtime=runtime,
+            latency_ms=contest.ms(SUBJECT),
+            size_bytes=case.size,
+            peak_mb=weights.memory,
+            quality=judged.subject if judged else None,
+            cpu_ms=float(np.median(contest.timings.cpu[SUBJECT])),
+        ),
+        baselines=told_baselines(contest),
+        speedup=speedups(contest, case.macs),
+        quality=judged,
+        budget=lines,
+        verdict=verdict(lines, noisy),
+        layers=layers,
+        notes=(*case.notes, *contest.failed),
+    )
+
+
+def device_facts(device: Device, batch: int, contest: Contest) -> dict[str, Any]:
+    return {
+        "processor": device.processor,
+        "isa": list(device.isa),
+        "cores": device.cores,
+        "threads": device.threads,
+        "batch": batch,
+        "runtimes": {name: runtimes.get(name).version() for name in runtimes.installed()},
+        "clock": "CPU time" if device.threads == 1 else "wall time",
+        "rounds": len(contest.timings.wall[SUBJECT]),
+    }
+
+
+def _judge(case: Case, report: Progress) -> tuple[Quality | None, dict[str, float | None]]:
+    """Subject against original on the judgement inputs, the subject in the runtime that is timed."""
+    if case.samples is None or not case.trained or not len(case.samples.judgement):
+        return None, {}
+    report("judging", 0.0)
+    threads, inputs = case.device.threads, case.samples.judgement
+    original = outputs(case.original, "onnxruntime", inputs, threads)
+    report("judging", 0.4)
+    judged = quality(outputs(case.subject, case.device.runtime, inputs, threads), original, case.samples)
+    report("judging", 0.7)
+    qualities: dict[str, float | None] = {"fp32": judged.original}
+    if case.int8 is not None:
+        dense = outputs(case.int8, case.device.runtime, inputs, threads)
+        qualities["int8"] = quality(dense, original, case.samples).subject
+    report("judging", 1.0)
+    return judged, qualities
+
+
+def _layer_times(case: Case, report: Progress) -> tuple[LayerTime, ...]:
+    """Profiles on the subject's runtime; the sums are larger than the latency, because profiling costs time too."""
+    if not case.layers:
+        return ()
+    report("profiling layers", 0.0)
+    runtime, found = runtimes.get(case.device.runtime), []
+    for graph, precision in ((case.original, "fp32"), (case.subject, "default")):
+        session = runtime.open(
+            graph.SerializeToString(), threads=case.device.threads, precision=precision, profile=True
+        )
+        x = np.zeros(session.inputs[0].shape, np.float32)
+        found.append(attribute(session.profile(x), case.layers)[0])
+    before, after = found
+    report("profiling layers", 1.0)
+    return tuple(LayerTime(name, before[name], after[name]) for name in case.layers if before[name] or after[name])
+
+
+def _weights(case: Case, contest: Contest, report: Progress) -> Weights:
+    report("measuring memory", 0.0)
+    best = contest.best("fp32")
+    graphs = [(case.subject, case.device.runtime), (case.original, best.runtime if best else case.device.runtime)]
+    peaks: list[float | None] = []
+    for graph, runtime in graphs:
+        try:
+            peaks.append(peak_mb(load_and_run, graph.SerializeToString(), runtime, case.device.threads))
+        except ShoestringError:  # a system that does not tell
+            peaks.append(None)
+    report("measuring memory", 1.0)
+    return Weights(case.size, len(lean(case.original)), peaks[0], peaks[1])

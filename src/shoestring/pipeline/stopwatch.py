@@ -1,0 +1,38 @@
+"""Quick paired timing of graphs, for decisions on the way. The receipt has its own, longer contest."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+from onnx import ModelProto
+
+from shoestring.deploy import runtimes
+from shoestring.measure.machine import pinned
+from shoestring.measure.timing import Schedule, interleave
+
+
+def milliseconds(
+    entrants: Mapping[str, tuple[ModelProto, str]],
+    threads: int,
+    seconds: float = 3.0,
+    progress: Callable[[float], object] | None = None,
+) -> dict[str, float]:
+    """Median ms of each (graph, runtime), all with the same input, timed in turns."""
+    with pinned(threads):
+        sessions = {
+            name: runtimes.get(runtime).open(graph.SerializeToString(), threads=threads)
+            for name, (graph, runtime) in entrants.items()
+        }
+        x = np.zeros(next(iter(sessions.values())).inputs[0].shape, np.float32)
+        subjects = {name: partial(session, x) for name, session in sessions.items()}
+        timings = interleave(subjects, Schedule(seconds=seconds, threads=threads), progress)
+    return {name: float(np.median(samples)) for name, samples in timings.primary().items()}
+
+
+def fastest(graph: ModelProto, threads: int) -> str:
+    """The runtime that runs this graph fastest here."""
+    names = runtimes.installed()
+    if len(names) == 1:
+        return names[0]
+    times = milliseconds({name: (graph, name) for name in names}, threads)
+    return min(times, key=times.__getitem__)

@@ -1,0 +1,109 @@
+"""The latency table: what every option of every layer costs on this device, in milliseconds.
+
+The whole network is built once per option (every layer that can take it), timed, and profiled layer by layer; the
+profile, which slows a runtime down, is scaled to the unprofiled total. So fusion and reorders are in the figures. What
+belongs to no layer is the table's `rest`. Cached under the device's fingerprint and the graphs' content.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
+from onnx import ModelProto
+
+from shoestring.core import cache
+from shoestring.core.device import Device
+from shoestring.deploy import runtimes
+from shoestring.measure.timing import Schedule, interleave
+
+FLOAT = "fp32"
+_PROFILED_RUNS = 30
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """`totals`: option to ms of the whole network. `layers`: layer to option to ms; layers that the runtime fused away
+    cost 0. `rest`: option to ms of what belongs to no layer (reorders, quantising the input)."""
+
+    device: str
+    totals: Mapping[str, float]
+    layers: Mapping[str, Mapping[str, float]]
+    rest: Mapping[str, float]
+
+    def predict(self, picks: Mapping[str, str]) -> float:
+        """Milliseconds of the network whose layers take these options (FLOAT where none is named)."""
+        options = {layer: picks.get(layer, FLOAT) for layer in self.layers}
+        rest = max((self.rest[option] for option in set(options.values())), default=0.0)
+        return rest + sum(self.layers[layer][option] for layer, option in options.items())
+
+
+def latency_table(
+    variants: Mapping[str, ModelProto],
+    layers: Iterable[str],
+    device: Device,
+    seconds: float = 4.0,
+    progress: Callable[[float], object] | None = None,
+) -> LatencyTable:
+    """`variants`: option to the network with that option in every layer that takes it; FLOAT is the original."""
+    names = list(layers)
+    graphs = {option: model.SerializeToString() for option, model in variants.items()}
+    key = _key(graphs, names, device)
+    known = cache.load("tables", key)
+    if known is not None:
+        return LatencyTable(**known)
+    table = _measure(graphs, names, device, seconds, progress)
+    cache.store("tables", key, asdict(table))
+    return table
+
+
+def attribute(profile: Mapping[str, float], layers: Iterable[str]) -> tuple[dict[str, float], float]:
+    """A runtime's profile by node as milliseconds by layer, and the rest. A node belongs to the longest layer name that
+    begins its own: runtimes append what they fused (`stem.0/clip_nchwc`, `head.0/WithoutBiases`)."""
+    by_length = sorted(layers, key=len, reverse=True)
+    times, rest = dict.fromkeys(by_length, 0.0), 0.0
+    for node, ms in profile.items():
+        owner = next((name for name in by_length if _begins(node, name)), None)
+        if owner is None:
+            rest += ms
+        else:
+            times[owner] += ms
+    return times, rest
+
+
+def _begins(node: str, layer: str) -> bool:
+    return node.startswith(layer) and not re.match(r"[A-Za-z0-9.]", node[len(layer) :])
+
+
+def _measure(
+    graphs: Mapping[str, bytes],
+    names: list[str],
+    device: Device,
+    seconds: float,
+    progress: Callable[[float], object] | None,
+) -> LatencyTable:
+    runtime = runtimes.get(device.runtime)
+    sessions = {option: runtime.open(graph, threads=device.threads) for option, graph in graphs.items()}
+    x = np.zeros(next(iter(sessions.values())).inputs[0].shape, np.float32)
+    schedule = Schedule(seconds=seconds, threads=device.threads)
+    timings = interleave({option: partial(session, x) for option, session in sessions.items()}, schedule, progress)
+    totals = {option: timings.measurement(option).value for option in graphs}
+    layers: dict[str, dict[str, float]] = {name: {} for name in names}
+    rest: dict[str, float] = {}
+    for option, graph in graphs.items():
+        profiled = runtime.open(graph, threads=device.threads, profile=True).profile(x, runs=_PROFILED_RUNS)
+        times, other = attribute(profiled, names)
+        scale = totals[option] / max(sum(times.values()) + other, 1e-9)
+        rest[option] = other * scale
+        for name, ms in times.items():
+            layers[name][option] = ms * scale
+    return LatencyTable(device.fingerprint, totals, layers, rest)
+
+
+def _key(graphs: Mapping[str, bytes], names: list[str], device: Device) -> str:
+    told = hashlib.sha256(repr((device.fingerprint, names, sorted(graphs))).encode())
+    for option in sorted(graphs):
+        told.update(hashlib.sha256(graphs[option]).digest())
+    return told.hexdigest()[:32]

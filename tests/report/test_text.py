@@ -1,0 +1,56 @@
+"""The receipt in a terminal."""
+
+from rich.cells import cell_len
+
+from shoestring.core.receipt import Receipt
+from shoestring.report.text import print_receipt
+
+
+def test_fits_80_columns_without_colours(any_receipt: Receipt, printed) -> None:
+    text = printed(print_receipt, any_receipt)
+    assert max(cell_len(line) for line in text.splitlines()) <= 80
+    assert "\x1b" not in text
+
+
+def test_is_written_in_any_encoding(any_receipt: Receipt, printed) -> None:
+    for encoding in ("ascii", "cp1252"):
+        assert any_receipt.verdict.upper()[:5] in printed(print_receipt, any_receipt, encoding=encoding)
+
+
+def test_the_verdict_comes_first(holds: Receipt, fails: Receipt, noisy: Receipt, printed) -> None:
+    for receipt, word in ((holds, "HOLDS"), (fails, "FAILS"), (noisy, "TOO NOISY")):
+        assert printed(print_receipt, receipt).split("\n")[1].startswith(f"{word}  efficientnet_lite0.shoe on openvino")
+
+
+def test_every_number_is_there(holds: Receipt, fails: Receipt, noisy: Receipt, printed, shows) -> None:
+    for receipt in (holds, fails, noisy):
+        text = printed(print_receipt, receipt)
+        subject, quality = receipt.subject, receipt.quality
+        assert quality is not None
+        values = [subject.latency_ms, subject.size_bytes / 1e6, subject.peak_mb, subject.quality, subject.cpu_ms]
+        values += [value for item in receipt.baselines for value in (item.latency_ms, item.size_bytes / 1e6)]
+        values += [
+            value
+            for item in receipt.speedup
+            for value in (item.ratio, item.low, item.high, item.realisation, *item.split.values())
+        ]
+        values += [quality.original, quality.difference, quality.low, quality.high, quality.n, quality.divergence]
+        values += [100 * quality.agreement, sum(layer.original_ms for layer in receipt.layers)]
+        assert [value for value in values if not shows(text, value)] == []
+
+
+def test_budget_lines_say_asked_got_and_met(fails: Receipt, noisy: Receipt, printed) -> None:
+    lines = [line.split() for line in printed(print_receipt, fails).splitlines()]
+    assert ["latency", "≤", "1.50", "ms", "1.92", "ms", "not", "met"] in lines
+    lines = [line.split() for line in printed(print_receipt, noisy).splitlines()]
+    assert ["memory", "≤", "80.0", "MB", "–", "cannot", "tell"] in lines
+
+
+def test_quality_that_was_not_measured_is_said(bare: Receipt, printed) -> None:
+    assert "not measured" in printed(print_receipt, bare)
+
+
+def test_notes_of_the_receipt_and_of_baselines(holds: Receipt, printed) -> None:
+    text = " ".join(printed(print_receipt, holds).split())
+    assert all(note in text for note in holds.notes)
+    assert "fp32 on onnxruntime: 4 threads were offered, 2 were used" in text
