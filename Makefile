@@ -54,7 +54,7 @@ bench: $(DEV) ## the benchmarks behind the numbers in the documentation
 	    [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 clean: ## removes the environments, the caches and what the demo wrote
-	@rm -rf .venv .venv-lean build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@rm -f efficientnet_lite0.shoe receipt.html
 	@find src tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
 

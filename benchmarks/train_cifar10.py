@@ -25,8 +25,8 @@ BATCH = 256
 SMOOTHING = 0.1
 EMA_DECAY = 0.998
 WARMUP = 1.5  # epochs over which the step size rises
-HOLD = 0.4  # share of the run after which it falls, in a straight line, to zero
-SIDES = ((0.25, 20), (0.55, 24), (0.8, 28), (1.0, 32))  # picture side in pixels, up to that share of the run
+HOLD = 0.45  # share of the run after which it falls, in a straight line, to zero
+SIDES = ((0.31, 20), (0.88, 24), (1.0, 32))  # picture side in pixels, up to that share of the run
 MUON_LR, MUON_MOMENTUM = 0.025, 0.9
 ADAM_LR, ADAM_DECAY = 3e-3, 0.02
 
@@ -171,7 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"), help="holds train.npz, test.npz")
     parser.add_argument("--out", type=Path, default=Path("cifar10-run"), help="folder; a run found in it is resumed")
-    parser.add_argument("--epochs", type=int, default=28)
+    parser.add_argument("--epochs", type=int, default=22)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="0: as many as torch chooses")
     args = parser.parse_args()

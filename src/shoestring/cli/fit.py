@@ -20,12 +20,14 @@ from shoestring.cli.options import (
     Lose,
     Report,
     Runtime,
+    Seconds,
     Seed,
     Size,
     Threads,
     Weights,
     console,
     progress,
+    require_places,
     write_json,
     write_text,
 )
@@ -50,15 +52,17 @@ def fit(
     runtime: str | None = None,
     threads: int = 1,
     batch: int = 1,
+    seconds: float = 20.0,
     calibration: int = 64,
     epochs: int = 0,
     seed: int = 0,
     report: Report | None = None,
 ) -> "Fitted":
     """Fits MODEL to `budget` and writes `out` (default: NAME.shoe here). `data`: images to calibrate and judge on, or
-    `demo` for the photographs of installed packages. Returns the receipt, the latency table and the plan; whether the
-    budget holds is `.receipt.verdict`. Raises BadInput, and NotMet when the runtime fails the parity gate."""
-    from shoestring.image.fitting import image_task, load  # loads what the verb needs, torch included
+    `demo` for the photographs of installed packages. `seconds`: how long the receipt may time. Returns the receipt, the
+    latency table and the plan; whether the budget holds is `.receipt.verdict`. Raises BadInput, and NotMet when the
+    runtime fails the parity gate."""
+    from shoestring.image.fitting import image_task, labels, load  # loads what the verb needs, torch included
     from shoestring.image.samples import samples
     from shoestring.pipeline.fit import Request
     from shoestring.pipeline.fit import fit as fitted
@@ -73,6 +77,7 @@ def fit(
         )
     original = resolve(model, None if weights is None else str(weights), input)
     task = image_task(original)
+    dataset = load(data, demo, task)
     request = Request(
         out=Path(out) if out is not None else Path(f"{original.name}.shoe"),
         budget=limits,
@@ -80,11 +85,12 @@ def fit(
         runtime=runtime,
         threads=threads,
         batch=batch,
+        seconds=seconds,
         seed=seed,
         preprocess=task.preprocess,
-        labels=tuple(task.labels),
+        labels=labels(task, dataset),
     )
-    return fitted(original, samples(load(data, demo, task), task, calibration, seed), request, report)
+    return fitted(original, samples(dataset, task, calibration, seed), request, report)
 
 
 def fit_command(
@@ -103,6 +109,7 @@ def fit_command(
     device: DeviceName = "cpu",
     threads: Threads = 1,
     batch: Batch = 1,
+    seconds: Seconds = 20.0,
     calibration: Annotated[int, typer.Option(help="Inputs to calibrate on; the others judge.", min=1)] = 64,
     epochs: Annotated[int, typer.Option(help="Epochs of training; 0 applies and exports.", min=0)] = 0,
     seed: Seed = 0,
@@ -114,6 +121,7 @@ def fit_command(
     from shoestring.report.text import print_receipt
 
     require_cpu(device)
+    require_places(json, html)
     with progress() as report:
         done = fit(
             model,
@@ -127,6 +135,7 @@ def fit_command(
             runtime=runtime,
             threads=threads,
             batch=batch,
+            seconds=seconds,
             calibration=calibration,
             epochs=epochs,
             seed=seed,

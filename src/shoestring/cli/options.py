@@ -1,7 +1,6 @@
 """Options that mean the same in every verb, and what verbs share of talking to a person."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,8 +13,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 Threads = Annotated[int, typer.Option(help="Threads of the runtime.", min=1)]
 Batch = Annotated[int, typer.Option(help="Inputs a run.", min=1)]
-Runtime = Annotated[str | None, typer.Option(help="onnxruntime or openvino; default: the faster one here.")]
+Runtime = Annotated[
+    str | None,
+    typer.Option(help="onnxruntime or openvino; default: the faster, or what a file was measured on."),
+]
 DeviceName = Annotated[str, typer.Option(help="Where to run; cpu.")]
+Seconds = Annotated[float, typer.Option(help="How long to time at most.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
 Data = Annotated[
     Path | None, typer.Option(help="Images: class per folder, labels.csv, a folder without labels, or a .npz.")
@@ -59,6 +62,15 @@ def progress() -> Iterator[Report]:
         yield report
 
 
+def require_places(*paths: Path | None) -> None:
+    """Raises BadInput when a result could not be written, before anything is measured for it."""
+    from shoestring.deploy.shoe import require_writable  # the light verbs' --help needs no archive
+
+    for path in paths:
+        if path is not None:
+            require_writable(path)
+
+
 def write_text(path: Path, text: str) -> None:
     """Atomically: whoever looks sees the old file or the new one."""
     from shoestring.deploy.archive import write_file  # the light verbs' --help needs no archive
@@ -68,4 +80,4 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path | None, data: Any) -> None:
     if path is not None:
-        write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + os.linesep)
+        write_text(path, json.dumps(data, indent=1) + "\n")

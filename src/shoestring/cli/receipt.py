@@ -1,7 +1,6 @@
 """`shoestring receipt FILE...`: measures artifacts against baselines and says whether their claims hold."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,15 +18,17 @@ from shoestring.cli.options import (
     Json,
     Report,
     Runtime,
-    Seed,
+    Seconds,
     Threads,
     Weights,
     console,
     progress,
+    require_places,
     write_json,
     write_text,
 )
 from shoestring.core.budget import Budget
+from shoestring.core.errors import BadInput
 from shoestring.core.receipt import HOLDS, Receipt
 
 
@@ -45,13 +46,14 @@ def receipt(
     threads: int = 1,
     batch: int = 1,
     seconds: float = 20.0,
-    calibration: int = 64,
-    seed: int = 0,
+    calibration: int | None = None,
+    seed: int | None = None,
     report: Report | None = None,
 ) -> Receipt:
     """Measures `file` (`.shoe` or `.onnx`) against the best baselines here and against the files of `against`. Judged
     on `budget`, or on the one the file was fitted to. `original`: MODEL as in `fit`, for quality and true baselines.
-    `data` or `demo` judge quality. Raises BadInput."""
+    `data` or `demo` judge quality, but for the `calibration` inputs drawn with `seed` that the fit took (as a `.shoe`
+    says; else 64 and 0). Raises BadInput."""
     from shoestring.image.fitting import judged_samples  # loads what the verb needs
     from shoestring.pipeline import cases
     from shoestring.pipeline.device import here
@@ -59,13 +61,17 @@ def receipt(
     from shoestring.pipeline.receipt import measure
 
     path = str(file)
+    limits = budget if isinstance(budget, Budget) else Budget.of(budget) if budget else cases.claims(path)
+    if fronts := [limit for limit in limits.limits if limit.upper is not None]:
+        raise BadInput(f"--budget: {fronts[0]} asks for a front; a receipt judges one point: {fronts[0].name}<=")
     known = None if original is None else resolve(original, None if weights is None else str(weights), input)
     device = here(runtime or cases.usable_runtime(path), threads)
-    case = cases.case_of(path, device, known)
+    split = cases.split_of(path)
+    calibration = split.get("calibration", 64) if calibration is None else calibration
+    seed = split.get("seed", 0) if seed is None else seed
+    case = cases.case_of(path, device, known, judged_samples(known, data, demo, calibration, seed))
     for other in against:
         case = cases.against(case, str(other))
-    case = replace(case, samples=judged_samples(known, data, demo, calibration, seed))
-    limits = budget if isinstance(budget, Budget) else Budget.of(budget) if budget else cases.claims(path)
     return measure(case, limits, batch, seconds, report)
 
 
@@ -82,9 +88,12 @@ def receipt_command(
     device: DeviceName = "cpu",
     threads: Threads = 1,
     batch: Batch = 1,
-    seconds: Annotated[float, typer.Option(help="How long to time at most.", min=1)] = 20.0,
-    calibration: Annotated[int, typer.Option(help="Inputs the fit calibrated on; they do not judge.", min=1)] = 64,
-    seed: Seed = 0,
+    seconds: Seconds = 20.0,
+    calibration: Annotated[
+        int | None,
+        typer.Option(help="Inputs the fit calibrated on, which do not judge; default: as the file says.", min=1),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the fit; default: as the file says.")] = None,
     json: Json = None,
     html: Html = None,
 ) -> int:
@@ -93,6 +102,7 @@ def receipt_command(
     from shoestring.report.text import print_receipt
 
     require_cpu(device)
+    require_places(json, html)
     receipts = []
     for file in files:
         with progress() as report:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from shoestring.cli.options import Json, Runtime, Threads, console, write_json
+from shoestring.cli.options import Json, Runtime, Threads, console, require_places, write_json
 from shoestring.core.errors import BadInput
+from shoestring.report.wording import clean
 
 if TYPE_CHECKING:
     from shoestring.deploy.session import Model, Prediction
@@ -56,6 +57,7 @@ def run_command(
     json: Json = None,
 ) -> None:
     """Runs an artifact on photographs: top classes with labels, and the throughput."""
+    require_places(json)
     out, answers = console(), []
     for answer in run(file, inputs, top=top, runtime=runtime, threads=threads):
         _print(answer, out)
@@ -66,7 +68,7 @@ def run_command(
     prepare, network = (sum(getattr(a, name) for a in good) / len(good) for name in ("prepare_ms", "run_ms"))
     rate = 1000 / max(prepare + network, 1e-9)
     out.print(f"{len(good)} inputs, {rate:.0f} a second: {prepare:.1f} ms to prepare and {network:.1f} ms to run each")
-    write_json(json, [_told(answer) for answer in answers])
+    write_json(json, [asdict(answer) for answer in answers])
 
 
 def _answer(model: "Model", path: Path, top: int) -> Answer:
@@ -89,7 +91,7 @@ def _opened(path: Path) -> Any:
 
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a broken file makes numpy raise many types
         raise BadInput(f"{path}: is no .npy array: {error}") from None
 
 
@@ -105,13 +107,7 @@ def _paths(given: Path) -> list[Path]:
 
 
 def _print(answer: Answer, out: Console) -> None:
-    if answer.error:
-        out.print(f"{answer.error}", markup=False)
-        return
-    out.print(answer.input, markup=False, style="bold")
-    for item in answer.predictions:
-        out.print(f"  {100 * item.probability:5.1f} %  {item.label}", markup=False)
-
-
-def _told(answer: Answer) -> dict[str, Any]:
-    return asdict(answer)
+    # A file's name and a label are a stranger's text, and longer than a line at times.
+    lines = [f"  {100 * item.probability:5.1f} %  {item.label}" for item in answer.predictions]
+    for line in [answer.error] if answer.error else [answer.input, *lines]:
+        out.print(clean(line), markup=False, soft_wrap=True, style="bold" if line == answer.input else None)

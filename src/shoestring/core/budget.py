@@ -6,17 +6,18 @@
 against the original. A range (`latency=0.5ms..3ms`) asks for a front.
 """
 
+import math
 import re
 from dataclasses import dataclass
 
 from shoestring.core.errors import BadInput
 
-# name: (the operator that makes sense, units with their factor to the base unit, base unit)
-_LIMITS: dict[str, tuple[str, dict[str, float], str]] = {
-    "latency": ("<=", {"us": 1e-3, "ms": 1.0, "s": 1e3, "x": 1.0}, "ms"),
-    "size": ("<=", {"B": 1.0, "kB": 1e3, "MB": 1e6, "x": 1.0}, "B"),
-    "memory": ("<=", {"kB": 1e-3, "MB": 1.0, "GB": 1e3, "x": 1.0}, "MB"),
-    "quality": (">=", {"pt": 1.0}, "pt"),
+# name: (the operator that makes sense, units with their factor to the base unit, which comes first; x is its own)
+_LIMITS: dict[str, tuple[str, dict[str, float]]] = {
+    "latency": ("<=", {"ms": 1.0, "us": 1e-3, "s": 1e3, "x": 1.0}),
+    "size": ("<=", {"B": 1.0, "kB": 1e3, "MB": 1e6, "x": 1.0}),
+    "memory": ("<=", {"MB": 1.0, "kB": 1e-3, "GB": 1e3, "x": 1.0}),
+    "quality": (">=", {"pt": 1.0}),
 }
 _REFUSED = {
     "energy": "no energy meter is read on this machine",
@@ -50,21 +51,29 @@ class Limit:
         return got <= self.value if self.op == "<=" else got >= self.value
 
     def __str__(self) -> str:
+        """What `Budget.parse` reads as exactly this limit."""
+        value = _spell(self.name, self.value, self.unit)
         if self.upper is not None:
-            return f"{self.name}={self.value:g}{self.unit}..{self.upper:g}{self.unit}"
-        return f"{self.name}{self.op}{self.value:g}{self.unit}"
+            return f"{self.name}={value}..{_spell(self.name, self.upper, self.unit)}"
+        return f"{self.name}{self.op}{value}"
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits that must all hold. At most one a name."""
+    """Limits that must all hold. Raises BadInput when two have one name."""
 
     limits: tuple[Limit, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [limit.name for limit in self.limits]
+        for name in names:
+            if names.count(name) > 1:
+                raise BadInput(f"budget: {name} is limited twice; keep one")
 
     @classmethod
     def parse(cls, text: str) -> "Budget":
         """Reads `LIMIT(<=|>=)VALUE[UNIT], ...`. Raises BadInput with the term that is wrong."""
-        return cls._of(_parse_limit(term) for term in text.split(",") if term.strip())
+        return cls(tuple(_parse_limit(term) for term in text.split(",") if term.strip()))
 
     @classmethod
     def of(
@@ -76,23 +85,14 @@ class Budget:
         memory: str | None = None,
         lose: str | None = None,
     ) -> "Budget":
-        """A budget from text and the shell-safe twins (`latency="2ms"`, `size="4MB"`, `lose="1pt"`)."""
+        """A budget from text and the shell-safe twins (`latency="2ms"`, `lose="1pt"`). Raises BadInput as `parse`."""
         limits = list(cls.parse(text).limits) if text else []
         for name, value in (("latency", latency), ("size", size), ("memory", memory)):
             if value is not None:
                 limits.append(_parse_limit(f"{name}<={value}"))
         if lose is not None:
-            limits.append(_parse_limit(f"quality>=-{lose.lstrip('+-')}"))
-        return cls._of(limits)
-
-    @classmethod
-    def _of(cls, limits) -> "Budget":
-        limits = tuple(limits)
-        names = [limit.name for limit in limits]
-        for name in names:
-            if names.count(name) > 1:
-                raise BadInput(f"budget: {name} is limited twice; keep one")
-        return cls(limits)
+            limits.append(_parse_limit(f"quality>=-{lose.strip().lstrip('+-')}"))
+        return cls(tuple(limits))
 
     def get(self, name: str) -> Limit | None:
         return next((limit for limit in self.limits if limit.name == name), None)
@@ -110,25 +110,38 @@ def _parse_limit(term: str) -> Limit:
         raise BadInput(f"budget: {name} cannot be limited here: {_REFUSED[name]}; limit {', '.join(_LIMITS)}")
     if name not in _LIMITS:
         raise BadInput(f"budget: unknown limit {name!r}; known are {', '.join(_LIMITS)}")
-    sense, units, _ = _LIMITS[name]
+    sense, _ = _LIMITS[name]
     low, unit = _value(match["low"], match["low_unit"], name)
     if match["high"] is not None:
-        if op != "=":
-            raise BadInput(f"budget: a front is written with '=': {name}={term.split(op, 1)[1].strip()}")
         high, high_unit = _value(match["high"], match["high_unit"], name)
+        if op != "=":
+            span = f"{match['low']}{match['low_unit']}..{match['high']}{match['high_unit']}"
+            raise BadInput(f"budget: a front is written with =, not {op}; write {name}={span}")
         if high_unit != unit or high <= low:
             raise BadInput(f"budget: {term.strip()!r} is not a rising range in one unit")
         return Limit(name, sense, low, unit, high)
     if op != sense:
-        raise BadInput(f"budget: {name} is limited by {sense}, not {op}; write {name}{sense}{match['low']}{match['low_unit']}")
-    if name != "quality" and low <= 0:
-        raise BadInput(f"budget: {name} must be above zero, got {term.strip()!r}")
+        asked = f"{match['low']}{match['low_unit']}"
+        raise BadInput(f"budget: {name} is limited by {sense}, not {op}; write {name}{sense}{asked}")
     return Limit(name, op, low, unit)
 
 
 def _value(number: str, unit: str, name: str) -> tuple[float, str]:
     """A number and its unit in the base unit of the limit."""
-    _, units, base = _LIMITS[name]
+    _, units = _LIMITS[name]
     if unit not in units:
         raise BadInput(f"budget: {name} is given in {', '.join(units)}, got {number + unit!r}")
-    return float(number) * units[unit], "x" if unit == "x" else base
+    value = float(number) * units[unit]
+    if not math.isfinite(value):
+        raise BadInput(f"budget: {number}{unit} is no finite number; leave {name} out to leave it unlimited")
+    if name != "quality" and value <= 0:
+        raise BadInput(f"budget: {name} must be above zero, got {number + unit!r}")
+    return value, "x" if unit == "x" else next(iter(units))
+
+
+def _spell(name: str, value: float, unit: str) -> str:
+    """The shortest spelling, with a unit, that is read as exactly `value`."""
+    units = {other: factor for other, factor in _LIMITS[name][1].items() if (other == "x") == (unit == "x")}
+    # Twelve digits undo the rounding of units, so that 4.1MB stays 4.1MB; repr says any number.
+    spelt = [(number, u) for u, factor in units.items() for number in (f"{value / factor:.12g}", repr(value / factor))]
+    return min((number + u for number, u in spelt if float(number) * units[u] == value), key=len)

@@ -16,7 +16,7 @@ def folder(kind: str) -> Path:
 def load(kind: str, name: str) -> Any:
     """What `store` wrote, or None: absent, unreadable and damaged entries are all just not there."""
     with contextlib.suppress(OSError, RuntimeError, ValueError):  # RuntimeError: there is no home folder
-        return json.loads((folder(kind) / f"{name}.json").read_text())
+        return json.loads((folder(kind) / f"{name}.json").read_text(encoding="utf-8"))
     return None
 
 
@@ -26,5 +26,8 @@ def store(kind: str, name: str, data: Any) -> None:
         place = folder(kind)
         place.mkdir(parents=True, exist_ok=True)
         part = place / f".{name}.{os.getpid()}"
-        part.write_text(json.dumps(data))
-        part.replace(place / f"{name}.json")
+        try:
+            part.write_text(json.dumps(data), encoding="utf-8")
+            part.replace(place / f"{name}.json")
+        finally:
+            part.unlink(missing_ok=True)

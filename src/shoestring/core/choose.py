@@ -1,34 +1,65 @@
 """The one solver: from each menu exactly one option, least total loss under linear limits.
 
-The multiple-choice knapsack, solved exactly as a 0/1 programme by HiGHS (branch and cut). Shadow prices are the duals of
-its linear relaxation: what one more unit of a limit would save in loss.
+The multiple-choice knapsack, solved exactly as a 0/1 programme by HiGHS (branch and cut). Shadow prices are the duals
+of its linear relaxation: what one more unit of a limit would save in loss.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from shoestring.core.errors import BadInput, NotMet
 from shoestring.core.plan import Menu, Option, Plan
 
+# HiGHS is content within 1e-6 of a limit and of the least loss. The largest difference within a menu is scaled to this,
+# so that 1e-8 of it counts; with more, HiGHS begins to complain about its own rounding.
+_SCALE = 1e2
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """The options of all menus in one row of n. As exactly one of each menu is taken, only differences within a menu
+    count: the least of the menu is taken off, and every line is divided by its unit. `losses`: [n]; `costs`:
+    [limits, n]; `room`: [limits] above the least total; `sizes`: [menus] options; `units`: [1 + limits], of the losses
+    first."""
+
+    losses: np.ndarray
+    costs: np.ndarray
+    room: np.ndarray
+    sizes: np.ndarray
+    units: np.ndarray
+
 
 def choose(menus: Sequence[Menu], limits: Mapping[str, float]) -> Plan:
     """`limits`: upper bound of the total of each cost, in the unit of the options' costs. An option that does not
-    name a cost does not have it. Raises BadInput for an empty menu and NotMet when no combination fits, with the
-    least total that each limit could have."""
-    for menu in menus:
-        if not menu.options:
-            raise BadInput(f"choose: {menu.item} has no option; every item needs at least one")
-    losses, costs = _arrays(menus, limits)
-    for row, (name, limit) in enumerate(limits.items()):
-        least = sum(float(block.min()) for block in np.split(costs[row], _starts(menus)[1:]))
-        if least > limit * (1 + 1e-12):
+    name a cost does not have it. A limit may be exceeded by 1e-8 of the largest difference of cost within a menu.
+
+    Raises BadInput for an empty menu, two menus of one item, and numbers that are not finite; NotMet when no
+    combination fits, with the least total that each limit could have."""
+    _check(menus, limits)
+    for name, limit in limits.items():
+        least = sum(min(option.costs.get(name, 0.0) for option in menu.options) for menu in menus)
+        if least > limit + 1e-12 * abs(limit):
             raise NotMet(f"{name}<={limit:.4g} cannot be met: the cheapest plan takes {least:.4g}")
+    nothing = dict.fromkeys(limits, 0.0)
     if not menus:
-        return Plan({}, 0.0, dict.fromkeys(limits, 0.0), dict.fromkeys(limits, 0.0))
-    taken, gap = _solve(menus, losses, costs, limits)
+        return Plan({}, 0.0, nothing, nothing)
+    problem = _problem(menus, limits)
+    solved = _solve(problem)
+    if solved.x is None:
+        raise NotMet(f"no plan meets {', '.join(f'{k}<={v:.4g}' for k, v in limits.items())} together")
+    taken = [int(block.argmax()) for block in np.split(solved.x, np.cumsum(problem.sizes)[:-1])]
     picks = {menu.item: menu.options[index] for menu, index in zip(menus, taken, strict=True)}
-    return Plan(picks, sum(o.loss for o in picks.values()), totals(picks), _prices(menus, losses, costs, limits), gap)
+    return Plan(
+        picks,
+        loss=sum(option.loss for option in picks.values()),
+        totals={**nothing, **totals(picks)},
+        prices=dict(zip(limits, _prices(problem), strict=True)),
+        gap=max(0.0, float(solved.fun - solved.mip_dual_bound)) * float(problem.units[0]),
+    )
 
 
 def totals(picks: Mapping[str, Option]) -> dict[str, float]:
@@ -38,51 +69,71 @@ def totals(picks: Mapping[str, Option]) -> dict[str, float]:
 
 
 def cheapest(menus: Sequence[Menu], cost: str) -> Plan:
-    """The plan with the least total of one cost (ties go to the smaller loss): how far a limit can be pushed."""
+    """The plan with the least total of one cost (ties go to the smaller loss): how far a limit can be pushed. Raises
+    BadInput as `choose` does."""
+    _check(menus, {})
     picks = {menu.item: min(menu.options, key=lambda o: (o.costs.get(cost, 0.0), o.loss)) for menu in menus}
     return Plan(picks, sum(option.loss for option in picks.values()), totals(picks))
 
 
-def _arrays(menus: Sequence[Menu], limits: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Losses [n] and costs [limits, n] of all options in one row."""
+def _check(menus: Sequence[Menu], limits: Mapping[str, float]) -> None:
+    for name, limit in limits.items():
+        if not math.isfinite(limit):
+            raise BadInput(f"choose: the limit {name}<={limit} is no finite number; leave it out to leave it unlimited")
+    for menu in menus:
+        if not menu.options:
+            raise BadInput(f"choose: {menu.item} has no option; every item needs at least one")
+        for option in menu.options:
+            if not all(map(math.isfinite, (option.loss, *option.costs.values()))):
+                raise BadInput(
+                    f"choose: {menu.item}: {option.name} has a loss or cost that is not finite; leave it out"
+                )
+    items = [menu.item for menu in menus]
+    if len(set(items)) < len(items):
+        twice = next(item for item in items if items.count(item) > 1)
+        raise BadInput(f"choose: {twice} has two menus; put all its options into one")
+
+
+def _problem(menus: Sequence[Menu], limits: Mapping[str, float]) -> _Problem:
     options = [option for menu in menus for option in menu.options]
-    losses = np.array([option.loss for option in options], float)
-    costs = np.array([[option.costs.get(name, 0.0) for option in options] for name in limits], float)
-    return losses, costs.reshape(len(limits), len(options))
+    costs = [[option.costs.get(name, 0.0) for option in options] for name in limits]
+    lines = np.array([[option.loss for option in options], *costs], float)
+    sizes = np.array([len(menu.options) for menu in menus])
+    least = np.minimum.reduceat(lines, np.cumsum(sizes) - sizes, axis=1)
+    lines -= least.repeat(sizes, axis=1)
+    largest = lines.max(axis=1)
+    units = np.where(largest > 0, largest / _SCALE, 1.0)
+    lines /= units[:, None]
+    room = (np.array(list(limits.values()), float) - least[1:].sum(axis=1)) / units[1:]
+    return _Problem(lines[0], lines[1:], np.maximum(room, 0.0), sizes, units)
 
 
-def _starts(menus: Sequence[Menu]) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum([len(menu.options) for menu in menus])[:-1]]).astype(int)
+def _one_of_each(problem: _Problem) -> Any:
+    """Sparse [menus, n]: the options of each menu."""
+    from scipy.sparse import csr_array  # scipy comes with the `fit` extra, core without it
+
+    n = len(problem.losses)
+    return csr_array((np.ones(n), np.arange(n), np.concatenate([[0], np.cumsum(problem.sizes)])))
 
 
-def _one_of_each(menus: Sequence[Menu]) -> np.ndarray:
-    rows = np.repeat(np.arange(len(menus)), [len(menu.options) for menu in menus])
-    return (rows[None, :] == np.arange(len(menus))[:, None]).astype(float)
+def _solve(problem: _Problem) -> Any:
+    """What scipy.optimize.milp returns."""
+    from scipy.optimize import Bounds, LinearConstraint, milp  # as above
+
+    constraints = [LinearConstraint(_one_of_each(problem), 1, 1)]
+    if len(problem.room):
+        constraints.append(LinearConstraint(problem.costs, -np.inf, problem.room))
+    whole = np.ones(len(problem.losses))
+    options = {"mip_rel_gap": 0.0}
+    return milp(problem.losses, constraints=constraints, integrality=whole, bounds=Bounds(0, 1), options=options)
 
 
-def _solve(
-    menus: Sequence[Menu], losses: np.ndarray, costs: np.ndarray, limits: Mapping[str, float]
-) -> tuple[list[int], float]:
-    """Index of the option taken in each menu, and the proven gap in loss."""
-    from scipy.optimize import Bounds, LinearConstraint, milp  # scipy comes with the `fit` extra, core without it
+def _prices(problem: _Problem) -> list[float]:
+    """Of each limit, in loss by unit of its cost."""
+    from scipy.optimize import linprog  # as above
 
-    constraints = [LinearConstraint(_one_of_each(menus), 1, 1)]
-    if limits:
-        constraints.append(LinearConstraint(costs, -np.inf, list(limits.values())))
-    solved = milp(losses, constraints=constraints, integrality=np.ones(len(losses)), bounds=Bounds(0, 1))
-    if solved.x is None:
-        raise NotMet(f"no plan meets {', '.join(f'{k}<={v:.4g}' for k, v in limits.items())} together")
-    taken = [int(np.argmax(block)) for block in np.split(solved.x, _starts(menus)[1:])]
-    return taken, max(0.0, float(solved.fun - solved.mip_dual_bound))
-
-
-def _prices(
-    menus: Sequence[Menu], losses: np.ndarray, costs: np.ndarray, limits: Mapping[str, float]
-) -> dict[str, float]:
-    from scipy.optimize import linprog
-
-    if not limits:
-        return {}
-    ones = _one_of_each(menus)
-    relaxed = linprog(losses, costs, list(limits.values()), ones, np.ones(len(menus)), bounds=(0, 1), method="highs")
-    return {name: max(0.0, -float(dual)) for name, dual in zip(limits, relaxed.ineqlin.marginals, strict=True)}
+    if not len(problem.room):
+        return []
+    ones = np.ones(len(problem.sizes))
+    relaxed = linprog(problem.losses, problem.costs, problem.room, _one_of_each(problem), ones, (0, 1), method="highs")
+    return [max(0.0, -float(dual)) for dual in relaxed.ineqlin.marginals * problem.units[0] / problem.units[1:]]

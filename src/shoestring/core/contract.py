@@ -9,46 +9,87 @@ from shoestring.core.device import NO_EFFECT, RUNS, SLOWER, STORED_ONLY, WRONG, 
 
 _VNNI = ("avx512_vnni", "avx_vnni", "amx_int8")
 _X86 = ("avx2", "avx512f")
+_MEASURED = "measured: benchmarks/contract.py"
+_HERE = "x86-64, AVX2 without VNNI, 2026-11-23"
+_SATURATES = (
+    "without VNNI the products of two neighbours saturate at 16 bits; `int8` keeps neighbours within range (safe16)"
+)
 
 CONTRACT: tuple[Capability, ...] = (
     Capability(
         "onnxruntime",
         "conv int8",
         RUNS,
-        "u8 activations x s8 per-channel weights: fused integer convolution (QLinearConv)",
-        "measured: benchmarks/int8_bars.py",
+        f"u8 activations x s8 per-channel weights: fused integer convolution ({_HERE}: MobileNetV2 1.4x of fp32)",
+        _MEASURED,
     ),
     Capability(
         "openvino",
         "conv int8",
         RUNS,
-        "u8 activations x s8 per-channel weights: fused integer convolution",
-        "measured: benchmarks/int8_bars.py",
+        f"u8 activations x s8 per-channel weights: fused integer convolution ({_HERE}: MobileNetV2 1.4x of fp32)",
+        _MEASURED,
     ),
     Capability(
         "onnxruntime",
         "u8 x s8 full range",
         WRONG,
-        "without VNNI the products of two neighbours saturate at 16 bits; `int8` keeps neighbours within range (safe16)",
-        "measured: the parity gate (tests/deploy/test_parity.py); ONNX Runtime documentation, 'Quantize ONNX models'",
+        _SATURATES,
+        f"{_MEASURED}; ONNX Runtime documentation, 'Quantize ONNX models'",
+        needs=_X86,
+        lacks=_VNNI,
+    ),
+    Capability("openvino", "u8 x s8 full range", WRONG, _SATURATES, _MEASURED, needs=_X86, lacks=_VNNI),
+    Capability(
+        "onnxruntime",
+        "depthwise int8",
+        SLOWER,
+        f"8 bits slow a depthwise convolution down ({_HERE}: 0.59x of fp32)",
+        _MEASURED,
         needs=_X86,
         lacks=_VNNI,
     ),
     Capability(
         "openvino",
-        "u8 x s8 full range",
-        WRONG,
-        "without VNNI the products of two neighbours saturate at 16 bits; `int8` keeps neighbours within range (safe16)",
-        "measured: the parity gate (tests/deploy/test_parity.py)",
+        "depthwise int8",
+        NO_EFFECT,
+        f"8 bits do not speed a depthwise convolution up ({_HERE}: 0.96-1.03x of fp32)",
+        _MEASURED,
         needs=_X86,
         lacks=_VNNI,
     ),
     Capability(
         "onnxruntime",
+        "depthwise left float",
+        SLOWER,
+        f"left in fp32 they slow an 8-bit network down ({_HERE}: MobileNetV2 0.66x of all int8)",
+        _MEASURED,
+        needs=_X86,
+        lacks=_VNNI,
+    ),
+    Capability(
+        "openvino",
+        "depthwise left float",
+        NO_EFFECT,
+        f"left in fp32 they gain an 8-bit network nothing ({_HERE}: MobileNetV2 0.99x of all int8)",
+        _MEASURED,
+        needs=_X86,
+        lacks=_VNNI,
+    ),
+    Capability(
+        "onnxruntime",
+        "float layer between 8-bit ones",
+        WRONG,
+        "its weights are quantised per tensor, unasked, between a dequantise and a quantise; `int8` puts a sum of one "
+        "term in front, which prevents it",
+        _MEASURED,
+    ),
+    Capability(
+        "onnxruntime",
         "signed activations",
         SLOWER,
-        "s8 activations ran 0.77x of fp32 on MobileNetV2 (x86-64, VNNI); activations are u8 here",
-        "measured 2026-11 on x86-64 with AVX-512 VNNI",
+        f"s8 activations are slower than u8 ({_HERE}: MobileNetV2 0.70x); activations are u8 here",
+        f"{_MEASURED}; by hand on x86-64 with AVX-512 VNNI, 2026-11-22: 0.77x of fp32, u8 1.80x",
         needs=_X86,
     ),
     Capability(
@@ -56,7 +97,7 @@ CONTRACT: tuple[Capability, ...] = (
         "bf16",
         RUNS,
         "float graphs run in bfloat16 by default on this processor",
-        "OPTIMIZATION_CAPABILITIES of the CPU plugin",
+        "OpenVINO documentation, 'CPU Device'; its property OPTIMIZATION_CAPABILITIES",
         needs=("avx512_bf16", "amx_bf16"),
     ),
     *(
@@ -64,27 +105,29 @@ CONTRACT: tuple[Capability, ...] = (
             runtime,
             "unstructured zeros",
             NO_EFFECT,
-            "masked weights run at dense speed (0.96-1.03x at 80 %)",
-            "measured 2026-11 on x86-64, MobileNetV2 and EfficientNet-Lite0",
+            f"masked weights run at dense speed ({_HERE}: MobileNetV2 at 80 %, {ratios})",
+            _MEASURED,
         )
-        for runtime in ("onnxruntime", "openvino")
+        for runtime, ratios in (("onnxruntime", "1.00-1.02x"), ("openvino", "0.99-1.00x"))
     ),
     *(
         Capability(
             runtime,
             "conv below 8 bits",
             STORED_ONLY,
-            "convolutions compute at 8 bits; fewer bits make the file smaller, not faster",
-            "measured 2026-11: INT4 initialisers ran 4-5x slower in ONNX Runtime",
+            "convolutions compute at 8 bits; fewer bits make the file smaller, not faster "
+            f"({_HERE}: INT4 initialisers ran {ratio} of int8)",
+            _MEASURED,
         )
-        for runtime in ("onnxruntime", "openvino")
+        for runtime, ratio in (("onnxruntime", "0.28x"), ("openvino", "0.63x"))
     ),
     Capability(
         "onnxruntime",
         "linear 4 bits",
         RUNS,
-        "MatMulNBits with accuracy_level=4; pays where weight traffic binds",
-        "measured 2026-11: 6.0x over fp32 at 4096x4096, batch 1",
+        "MatMulNBits with accuracy_level=4; pays where weight traffic binds "
+        f"({_HERE}, batch 1: 2.0x of fp32 at 1280x1000, 4.5x at 4096x4096)",
+        _MEASURED,
     ),
 )
 

@@ -1,5 +1,6 @@
 """Counts: what a layer costs on paper. Size, MACs and scores are all derived from here, so they cannot disagree."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,13 +38,15 @@ class Counts:
 
 
 def dense(layer: Layer, weight_bits: int = 32, activation_bits: int = 32, accumulator_bits: int = 32) -> Counts:
-    """The counts of a dense layer: a dot product of length n is n multiplications and n - 1 additions, a bias one more."""
-    outputs = layer.macs // max(1, layer.weights // layer.weight[0]) if layer.weight else 0
-    bias = layer.weight[0] if layer.weight and layer.bias else 0
-    scales = layer.weight[0] if layer.weight and weight_bits < 32 else 0
+    """The counts of a dense layer: each output is a dot product, of length n n multiplications and n - 1 additions; a
+    bias is one addition more. Biases and the scales of quantised weights are stored in 32 bits, one an output channel.
+    """
+    channels = layer.weight[0] if layer.weight else 0
+    bias = channels if layer.bias else 0
+    scales = channels if weight_bits < 32 else 0
     return Counts(
         bits=layer.weights * weight_bits + 32 * (bias + scales),
         nonzeros=layer.weights,
         multiplies={max(weight_bits, activation_bits): layer.macs} if layer.macs else {},
-        adds={accumulator_bits: layer.macs - (0 if bias else outputs)} if layer.macs else {},
+        adds={accumulator_bits: layer.macs - (0 if bias else math.prod(layer.output))} if layer.macs else {},
     )

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from shoestring.core.errors import BadInput
+from shoestring.core.schema import read
+
 
 @dataclass(frozen=True)
 class Point:
@@ -23,7 +26,11 @@ class Point:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Point":
-        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
+        """Reads what `to_json` wrote. Raises BadInput on a missing or unknown field or another type."""
+        try:
+            return read(data, cls, "point")
+        except ValueError as error:
+            raise BadInput(f"{error}; write the file again with this version") from None
 
 
 Ladder = tuple[Point, ...]

@@ -11,8 +11,8 @@ class Layer:
     """A layer as it runs on one input (batch 1).
 
     `name`: the module's path, which is also the node's name in the exported file. `op`: what it is in the graph's own
-    words (`Conv`, `Linear`, `Add`). `input`, `output`: shapes without the batch axis. `weight`: OIHW (linear: out x in),
-    empty when there is none. `macs`: multiplications of one input. `line`: where the model calls it, when known.
+    words (`Conv`, `Linear`, `Add`). `input`, `output`: shapes without the batch axis. `weight`: OIHW (linear: out x
+    in), empty when there is none. `macs`: multiplications of one input. `line`: where the model calls it, when known.
     """
 
     name: str

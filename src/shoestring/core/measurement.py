@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Measurement:
-    """`value` (median of `n` samples) in `unit`; `low`, `high` bound its 95 % interval; `how` and `on` say the method and the device."""
+    """`value` (median of `n` samples) in `unit`; `low`, `high` bound its 95 % interval; `how` and `on` say the method
+    and the device."""
 
     value: float
     unit: str

@@ -43,7 +43,7 @@ class BlockPattern:
 
     def sparsity(self, weight: np.ndarray, groups: int = 1) -> float:
         """Share of blocks that are entirely zero, each counted by the weights it really holds."""
-        zero = ~self._blocks(weight, groups).any(axis=(2, 4))
+        zero = np.abs(self._blocks(weight, groups)).max(axis=(2, 4)) == 0
         return float(self.expand(zero, weight.shape, groups).mean())
 
     def _blocks(self, weight: np.ndarray, groups: int) -> np.ndarray:

@@ -1,10 +1,11 @@
-"""Receipt: the proof, as data. `to_json` is the stable schema 1; `report` renders it, `deploy` stores it in the file."""
+"""Receipt: the proof, as data. `to_json` is the stable schema 1; `report` renders it, `deploy` stores it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from shoestring.core.errors import BadInput
+from shoestring.core.schema import read
 
 SCHEMA = 1
 HOLDS, FAILS, NOISY = "holds", "fails", "too noisy"
@@ -108,22 +109,14 @@ class Receipt:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Receipt":
-        """Reads what `to_json` wrote. Raises BadInput on another schema or a missing field."""
-        if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
-            given = data.get("schema") if isinstance(data, Mapping) else type(data).__name__
-            raise BadInput(f"receipt: schema {given!r} is not {SCHEMA}; measure again with this version")
+        """Reads what `to_json` wrote. Raises BadInput on another schema, a missing or unknown field or another type."""
+        schema = data.get("schema") if isinstance(data, Mapping) else type(data).__name__
+        if type(schema) is not int or schema != SCHEMA:
+            raise BadInput(f"receipt: schema {repr(schema)[:40]} is not {SCHEMA}; measure again with this version")
         try:
-            quality = data.get("quality")
-            return cls(
-                device=dict(data["device"]),
-                subject=Subject(**data["subject"]),
-                baselines=tuple(Baseline(**item) for item in data["baselines"]),
-                speedup=tuple(Speedup(**item) for item in data["speedup"]),
-                quality=Quality(**quality) if quality else None,
-                budget=tuple(BudgetLine(**item) for item in data["budget"]),
-                verdict=str(data["verdict"]),
-                layers=tuple(LayerTime(**item) for item in data.get("layers", ())),
-                notes=tuple(data.get("notes", ())),
-            )
-        except (KeyError, TypeError) as error:
-            raise BadInput(f"receipt: a field is missing or unknown ({error}); measure again with this version") from None
+            receipt = read({name: item for name, item in data.items() if name != "schema"}, cls, "receipt")
+        except ValueError as error:
+            raise BadInput(f"{error}; measure again with this version") from None
+        if receipt.verdict not in (HOLDS, FAILS, NOISY):
+            raise BadInput(f"receipt: the verdict {receipt.verdict[:40]!r} is unknown; measure again with this version")
+        return receipt

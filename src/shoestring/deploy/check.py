@@ -11,15 +11,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
+from shoestring.core.cache import folder
 from shoestring.core.errors import BadInput
+from shoestring.core.schema import one_line
 from shoestring.deploy.operators import ALLOWED
-from shoestring.deploy.schema import one_line
 from shoestring.deploy.wire import parse_model
 
 IR_VERSIONS = (3, onnx.IR_VERSION)
@@ -204,22 +204,18 @@ def _try_in_child(onnx_bytes: bytes, runtime: str) -> str:
     return ""
 
 
-def _entry(name: str) -> Path:
-    folder = os.environ.get("SHOESTRING_CACHE")
-    return (Path(folder) if folder else Path.home() / ".cache" / "shoestring") / "graphs" / name
-
-
 def _remembered(name: str) -> bool:
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home folder
-        return _entry(name).is_file()
+        return (folder("graphs") / name).is_file()
     return False
 
 
 def _remember(name: str) -> None:
     """An empty file: made in one step, whoever else does the same. Without a place for it the graph is tried again."""
     with contextlib.suppress(OSError, RuntimeError):
-        _entry(name).parent.mkdir(parents=True, exist_ok=True)
-        _entry(name).touch()
+        place = folder("graphs")
+        place.mkdir(parents=True, exist_ok=True)
+        (place / name).touch()
 
 
 def _limit_memory(size: int) -> None:

@@ -1,39 +1,53 @@
 """A quantised graph back in floats: the same layers, shapes and (rounded) weights without any integer node. It is the
 fp32 baseline of a file whose original is not at hand."""
 
+from collections.abc import Mapping
+
 import numpy as np
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from shoestring.core.errors import BadInput
 from shoestring.deploy.rewrite import attributes, drop_unused, infer, initialisers
 
-_INTEGER_FORM = ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "QGemm")
+_INTEGER_FORM = ("ConvInteger", "MatMulInteger", "QGemm", "QLinear")  # beginnings of operators
+_ZERO = np.zeros((), np.uint8)
+_NEVER_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softmax")
+_KEEP_SIGNS = (
+    *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
+    *("Add", "Mul", "Concat", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"),
+)
 
 
 def dequantise(model: ModelProto) -> ModelProto:
-    """Constants behind a DequantizeLinear become floats, the other quantise and dequantise nodes disappear. Raises
-    BadInput for graphs that hold integer operators instead of QDQ pairs."""
-    for node in model.graph.node:
-        if node.op_type in _INTEGER_FORM:
-            raise BadInput(f"{node.name or node.op_type}: {node.op_type} has no float form; give the original's file")
+    """Constants behind a DequantizeLinear become floats, the other quantise and dequantise nodes disappear. Where a
+    quantiser's zero point of 0 did the work of a ReLU or ReLU6, a Clip to its range does it again. Raises BadInput for
+    graphs that hold integer operators instead of QDQ pairs."""
     result = ModelProto()
     result.CopyFrom(model)
     graph, constants = result.graph, initialisers(model)
     outputs = {value.name for value in graph.output}
+    never_negative = {value.name for value in graph.input}  # what the network is given needs no ReLU
     renamed: dict[str, str] = {}
-    kept = []
+    kept: list[NodeProto] = []
     for node in graph.node:
+        if node.op_type.startswith(_INTEGER_FORM):
+            raise BadInput(f"{node.name or node.op_type}: {node.op_type} has no float form; give the original's file")
         for index, name in enumerate(node.input):
             node.input[index] = renamed.get(name, name)
         if node.op_type == "DequantizeLinear" and node.input[0] in constants:
-            values = _floats(constants, list(node.input), int(attributes(node).get("axis", 1)))  # type: ignore[call-overload]
-            graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+            graph.initializer.append(numpy_helper.from_array(_floats(node, constants), node.output[0]))
         elif node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.output[0] not in outputs:
             renamed[node.output[0]] = node.input[0]
+            if node.op_type == "QuantizeLinear" and node.input[0] not in never_negative and _cuts(node, constants):
+                kept.append(_clip(node, float(255 * constants[node.input[1]]), result))
+                renamed[node.output[0]] = kept[-1].output[0]
+                never_negative.add(kept[-1].output[0])
         else:
             if node.op_type == "DequantizeLinear":
                 node.op_type = "Identity"
                 del node.input[1:]
+            if _is_never_negative(node, never_negative, constants):
+                never_negative.update(node.output)
             kept.append(node)
     del graph.node[:]
     graph.node.extend(kept)
@@ -41,12 +55,39 @@ def dequantise(model: ModelProto) -> ModelProto:
     return infer(result)
 
 
-def _floats(constants: dict[str, np.ndarray], inputs: list[str], axis: int) -> np.ndarray:
-    codes, scale = constants[inputs[0]], constants[inputs[1]]
-    zero = constants[inputs[2]] if len(inputs) > 2 and inputs[2] else np.zeros_like(scale, codes.dtype)
-    shape = [1] * codes.ndim
-    if scale.ndim == 1 and scale.size > 1:
-        shape[axis] = -1
-        scale, zero = scale.reshape(shape), zero.reshape(shape)
+def _floats(node: NodeProto, constants: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The values of a constant behind `node`, its DequantizeLinear."""
+    codes, scale, zero = constants[node.input[0]], constants.get(node.input[1]), _zero_point(node, constants)
+    if scale is None or scale.ndim > 1:
+        raise BadInput(f"{node.name}: only one scale, or one for each channel, has a float form here")
+    if scale.size > 1:
+        shape = [1] * codes.ndim
+        shape[attributes(node).get("axis", 1)] = -1
+        scale, zero = scale.reshape(shape), zero.reshape(shape) if zero.size > 1 else zero
     floats: np.ndarray = (codes.astype(np.float32) - zero.astype(np.float32)) * scale
     return floats
+
+
+def _zero_point(node: NodeProto, constants: Mapping[str, np.ndarray]) -> np.ndarray:
+    return constants.get(node.input[2], _ZERO) if len(node.input) > 2 else _ZERO
+
+
+def _cuts(node: NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
+    """True when a QuantizeLinear turns everything below 0 into 0."""
+    scale, zero = constants.get(node.input[1]), _zero_point(node, constants)
+    return scale is not None and scale.size == 1 and zero.dtype == np.uint8 and not zero.any()
+
+
+def _clip(node: NodeProto, high: float, model: ModelProto) -> NodeProto:
+    """The saturation of a QuantizeLinear on [0, high] in floats; its bounds go into `model`."""
+    name = f"{node.input[0]}/clip"
+    bounds = (f"{name}/low", 0.0), (f"{name}/high", high)
+    model.graph.initializer.extend(numpy_helper.from_array(np.array(value, np.float32), key) for key, value in bounds)
+    return helper.make_node("Clip", [node.input[0], *(key for key, _ in bounds)], [name], name=name)
+
+
+def _is_never_negative(node: NodeProto, known: set[str], constants: Mapping[str, np.ndarray]) -> bool:
+    if node.op_type in _NEVER_NEGATIVE:
+        return True
+    floats = [name for name in node.input if name and (name not in constants or constants[name].dtype.kind == "f")]
+    return node.op_type in _KEEP_SIGNS and known.issuperset(floats)

@@ -1,5 +1,6 @@
-"""From a torch module to one float ONNX file whose nodes carry the layers' names. The only file here that loads torch."""
+"""From a torch module to a float ONNX file whose nodes carry the layers' names. The only file here that loads torch."""
 
+import ast
 import logging
 import warnings
 
@@ -9,7 +10,7 @@ from onnx import ModelProto
 from torch import nn
 
 from shoestring.core.errors import BadInput
-from shoestring.deploy.rewrite import IR_VERSION, OPSET, tidy
+from shoestring.deploy.rewrite import IR_VERSION, OPSET, WEIGHTED, tidy
 
 
 def export(model: nn.Module, input_shape: tuple[int, ...]) -> ModelProto:
@@ -32,7 +33,7 @@ def export(model: nn.Module, input_shape: tuple[int, ...]) -> ModelProto:
                 output_names=["output"],
                 verbose=False,
             )
-        graph: ModelProto = program.model_proto
+        graph: ModelProto = program.model_proto  # type: ignore[union-attr]  # None is only returned without dynamo
     except Exception as error:  # the exporter wraps whatever the model raised
         reason = " ".join(str(error).split())[:300]
         raise BadInput(f"export: {type(model).__name__} cannot be exported to ONNX: {reason}") from None
@@ -40,6 +41,17 @@ def export(model: nn.Module, input_shape: tuple[int, ...]) -> ModelProto:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
     graph.ir_version = IR_VERSION
+    _name_layers(graph)
     graph = tidy(graph)
     onnx.checker.check_model(graph)
     return graph
+
+
+def _name_layers(graph: ModelProto) -> None:
+    """Layers whose weight lost its module's name (the exporter transposes those of linear layers on sequences) are
+    called after the module that the exporter noted."""
+    for node in graph.graph.node:
+        noted = {item.key: item.value for item in node.metadata_props}.get("pkg.torch.onnx.name_scopes", "[]")
+        modules = ast.literal_eval(noted)[:-1]  # the last one is the function
+        if node.op_type in WEIGHTED and modules and modules[-1]:
+            node.name = modules[-1]

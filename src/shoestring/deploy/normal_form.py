@@ -1,7 +1,7 @@
 """The QDQ normal form and its checker: the one form our quantisers emit and integer executors accept.
 
 Opset 21, IR 10. Activations u8 per tensor; weights s8 per output channel, zero point 0, stored as int8 constants; bias
-int32 at scale s_x * s_w; one quantise/dequantise pair an edge; after ReLU and ReLU6 the zero point is 0; the float ranges
+int32 at scale s_x * s_w; one quantise/dequantise pair an edge; after ReLU and ReLU6 the zero point is 0; the ranges
 contain 0. What stays float (a swish between a dequantise and a quantise, a layer left at fp32) is allowed.
 """
 
@@ -13,6 +13,8 @@ from onnx import ModelProto, NodeProto
 
 from shoestring.core.errors import BadInput
 from shoestring.deploy.rewrite import IR_VERSION, OPSET, attributes, initialisers
+
+INTEGER_LAYERS = ("Conv", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def violations(model: ModelProto) -> list[str]:
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
             found += _activation(node, view)
-        elif node.op_type in ("Conv", "Gemm", "MatMul"):
+        elif node.op_type in INTEGER_LAYERS:
             found += _weighted(node, view)
     return found
 
@@ -97,11 +99,11 @@ def _weighted(node: NodeProto, view: _View) -> Iterator[str]:
     if scales is None or zeros is None or np.any(zeros):
         yield f"{node.name}: the weight's zero point is not 0"
         return
-    axis = int(attributes(weight).get("axis", 1))  # type: ignore[call-overload]  # an axis is an integer attribute
-    if scales.size > 1 and axis % codes.ndim != output_axis(node, codes.ndim):
-        yield f"{node.name}: the weight's scales lie along axis {axis}, not along its outputs"
+    axis, outputs = attributes(weight).get("axis", 1) % codes.ndim, output_axis(node, codes.ndim)
+    if scales.size != codes.shape[outputs] or (scales.size > 1 and axis != outputs):
+        yield f"{node.name}: the weight has {scales.size} scales along axis {axis}, not one for each output"
     x = view.makers.get(node.input[0])
-    if x is None or x.op_type != "DequantizeLinear":
+    if x is None or x.op_type != "DequantizeLinear" or x.input[1] not in view.constants:
         yield f"{node.name}: the weight is quantised, its input is not"
         return
     if len(node.input) > 2 and node.input[2]:
@@ -110,12 +112,13 @@ def _weighted(node: NodeProto, view: _View) -> Iterator[str]:
 
 def _bias(node: NodeProto, view: _View, x_scale: np.ndarray, weight_scales: np.ndarray) -> Iterator[str]:
     bias = view.makers.get(node.input[2])
-    if bias is None or bias.op_type != "DequantizeLinear" or view.constants[bias.input[0]].dtype != np.int32:
+    codes, scale = (view.constants.get(name) for name in bias.input[:2]) if bias is not None else (None, None)
+    if bias is None or bias.op_type != "DequantizeLinear" or codes is None or scale is None or codes.dtype != np.int32:
         yield f"{node.name}: the bias is not stored as int32"
         return
     expected = np.float32(x_scale) * weight_scales.astype(np.float32)
     # The product is one float32 rounding; one unit in the last place covers another order of multiplication.
-    if not np.allclose(view.constants[bias.input[1]], expected, rtol=2e-7, atol=0):
+    if not np.allclose(scale, expected, rtol=2e-7, atol=0):
         yield f"{node.name}: the bias's scale is not the input's scale times the weight's"
 
 
@@ -129,7 +132,7 @@ def output_axis(node: NodeProto, rank: int) -> int:
 
 def _at_least_zero(clip: NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
     low = constants.get(clip.input[1]) if len(clip.input) > 1 else None
-    return low is not None and float(low) >= 0
+    return low is not None and low.item() >= 0
 
 
 def _same_grid(a: NodeProto, b: NodeProto, constants: Mapping[str, np.ndarray]) -> bool:

@@ -1,7 +1,7 @@
 """Post-training static quantisation of a float graph into the QDQ normal form, by onnxruntime.quantization.
 
 Activations u8 per tensor, weights s8 per output channel and stored as integers, bias int32. Swish-like activations stay
-float between a dequantise and a quantise; the network's outputs stay float.
+float between a dequantise and a quantise. The last layer writes floats.
 """
 
 import logging
@@ -16,8 +16,8 @@ from onnxruntime.quantization.quant_utils import QuantType
 from shoestring.core.errors import BadInput
 from shoestring.core.precision import FLOAT, INT8, INT8_SAFE16, Precision
 from shoestring.deploy.calibrate import Range
-from shoestring.deploy.normal_form import output_axis
-from shoestring.deploy.rewrite import IR_VERSION, WEIGHTED, drop_unused, infer, initialisers
+from shoestring.deploy.normal_form import INTEGER_LAYERS, output_axis
+from shoestring.deploy.rewrite import ACTIVATIONS, IR_VERSION, WEIGHTED, attributes, drop_unused, infer, initialisers
 
 # Carried along in integers when everything that feeds them is.
 _FOLLOWERS = (
@@ -27,8 +27,6 @@ _FOLLOWERS = (
     "GlobalAveragePool",
     "AveragePool",
     "MaxPool",
-    "Relu",
-    "Clip",
     "Resize",
     "Flatten",
     "Reshape",
@@ -38,6 +36,7 @@ _FOLLOWERS = (
     "Pad",
     "Split",
 )
+_SATURATING = ("Relu", "Clip")
 _GATES = ("Sigmoid", "HardSigmoid", "Tanh", "Softplus", "Erf")
 
 
@@ -51,41 +50,37 @@ def activations(model: ModelProto, precisions: Mapping[str, Precision]) -> list[
     Clip or Relu bounds (its own output's range is the one that counts)."""
     constants = {tensor.name for tensor in model.graph.initializer}
     nodes = _nodes(model, precisions)
-    bounded = set(_bounded(nodes))
+    bounded = set(_bounded(model, nodes))
     names = (name for node in nodes for name in [*node.input, *node.output])
     return list(dict.fromkeys(name for name in names if name and name not in constants | bounded))
 
 
 def quantise(model: ModelProto, ranges: Mapping[str, Range], precisions: Mapping[str, Precision]) -> ModelProto:
     """`model` (float, tidied) with the weighted nodes of `precisions` at their bits: 8-bit activations over `ranges`,
-    weights of 7 or 8 bits in s8. Raises BadInput for a precision that static post-training quantisation cannot give."""
+    weights in s8. Raises BadInput for layers and precisions that static post-training quantisation cannot give."""
     for name, precision in precisions.items():
         if precision not in (FLOAT, INT8, INT8_SAFE16):
             raise BadInput(f"int8: {name} cannot be {precision}; post-training quantisation offers 8 bits")
-    nodes = quantised_nodes(model, precisions)
+    _require_layers(model, [name for name, precision in precisions.items() if precision.quantised])
+    nodes = _nodes(model, precisions)
     if not nodes:
         return model
-    shared = {before: ranges[after] for before, after in _bounded(_nodes(model, precisions)).items()}
-    given = TensorsData(
-        CalibrationMethod.MinMax,
-        {
-            name: TensorData(lowest=np.float32(low), highest=np.float32(high))
-            for name, (low, high) in {**ranges, **shared}.items()
-        },
-    )
-    quantised = ModelProto()
-    quantised.CopyFrom(model)
-    del quantised.graph.value_info[:]
+    known = dict(ranges)
+    for before, after in reversed(_bounded(model, nodes).items()):  # backwards: a Clip may follow a Relu
+        known[before] = known[after]
     quantiser = QDQQuantizer(
-        infer(quantised),
+        infer(model),
         per_channel=True,
         reduce_range=False,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8,
-        tensors_range=given,
-        nodes_to_quantize=nodes,
+        tensors_range=TensorsData(
+            CalibrationMethod.MinMax,
+            {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in known.items()},
+        ),
+        nodes_to_quantize=quantised_nodes(model, precisions),
         nodes_to_exclude=[],
-        op_types_to_quantize=[*WEIGHTED, *_FOLLOWERS],
+        op_types_to_quantize=[*WEIGHTED, *_SATURATING, *_FOLLOWERS],
         extra_options={"TensorQuantOverrides": _overrides(model, precisions), "WeightSymmetric": True},
     )
     level = logging.getLogger().level
@@ -105,15 +100,17 @@ def quantise(model: ModelProto, ranges: Mapping[str, Range], precisions: Mapping
 
 def _nodes(model: ModelProto, precisions: Mapping[str, Precision]) -> list[NodeProto]:
     """In graph order. A follower joins when all tensors that feed it come from integer nodes; a swish's product does
-    not: it stays float with its gate."""
+    not: it stays float with its gate. Neither does a Relu that writes an output, or a Clip that no grid can replace."""
     integer: set[str] = set()
-    constants = {tensor.name for tensor in model.graph.initializer}
+    constants, outputs = initialisers(model), {value.name for value in model.graph.output}
     gates = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in _GATES}
     chosen: list[NodeProto] = []
     for node in model.graph.node:
         inputs = [name for name in node.input if name and name not in constants]
         if node.op_type in WEIGHTED:
             take = precisions.get(node.name, FLOAT).quantised
+        elif node.op_type in _SATURATING:
+            take = node.input[0] in integer and node.output[0] not in outputs and _holds_zero(node, constants)
         elif node.op_type == "Mul" and any(gates.get(name) in inputs for name in inputs):
             take = False
         else:
@@ -126,9 +123,30 @@ def _nodes(model: ModelProto, precisions: Mapping[str, Precision]) -> list[NodeP
     return chosen
 
 
-def _bounded(nodes: Iterable[NodeProto]) -> dict[str, str]:
-    """Input to output of each Clip or Relu that becomes the saturation of the quantiser behind it."""
-    return {node.input[0]: node.output[0] for node in nodes if node.op_type in ("Clip", "Relu")}
+def _require_layers(model: ModelProto, names: Iterable[str]) -> None:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    layers = {n.name: n for n in model.graph.node if n.op_type in INTEGER_LAYERS and n.input[1] in constants}
+    for name in names:
+        if name not in layers:
+            raise BadInput(f"int8: the graph has no convolution or linear layer {name!r} with a constant weight")
+        given = attributes(layers[name])
+        if given.get("alpha", 1.0) != 1.0 or given.get("beta", 1.0) != 1.0 or given.get("transA"):
+            raise BadInput(f"int8: {name} has an alpha, beta or transA; fold them into its weight and bias")
+
+
+def _holds_zero(node: NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
+    """True when a quantiser's range, which always holds zero, can saturate like this Relu or Clip."""
+    bounds = [constants.get(name, np.array(np.nan)).item() if name else 0.0 for name in node.input[1:]]
+    low, high = [*bounds, 0.0, 0.0][:2]
+    return bool(low <= 0 <= high)  # a bound that is no constant is NaN here, and compares false
+
+
+def _bounded(model: ModelProto, nodes: Iterable[NodeProto]) -> dict[str, str]:
+    """Input to output of each Clip or Relu that becomes the saturation of the quantiser behind it: where nothing else
+    sees its input."""
+    outputs = {value.name for value in model.graph.output}
+    alone = (node for node in nodes if node.op_type in _SATURATING and _readers(model.graph.node, node.input[0]) == 1)
+    return {node.input[0]: node.output[0] for node in alone if node.input[0] not in outputs}
 
 
 def _overrides(model: ModelProto, precisions: Mapping[str, Precision]) -> dict[str, list[dict[str, object]]]:
@@ -164,20 +182,24 @@ def _safe16(weight: np.ndarray) -> np.ndarray:
 
 
 def _float_outputs(model: ModelProto) -> None:
-    """Removes the quantise/dequantise pair in front of the graph's outputs: a runtime then writes float accumulators."""
+    """Removes the quantise/dequantise pair between a last layer and a graph's output (or the activation that writes
+    it): a runtime then writes float accumulators."""
     graph = model.graph
     producers = {name: node for node in graph.node for name in node.output}
     for output in graph.output:
-        last = producers.get(output.name)
-        first = producers.get(last.input[0]) if last is not None and last.op_type == "DequantizeLinear" else None
-        if last is None or first is None or first.op_type != "QuantizeLinear":
+        last, readers = producers.get(output.name), 0
+        if last is not None and last.op_type in ACTIVATIONS:
+            last, readers = producers.get(last.input[0]), 1
+        if last is None or last.op_type != "DequantizeLinear" or _readers(graph.node, last.output[0]) != readers:
             continue
-        source = producers[first.input[0]]
-        if source.op_type not in WEIGHTED or _readers(graph.node, source.output[0]) > 1:
+        first = producers.get(last.input[0])
+        source = producers.get(first.input[0]) if first is not None else None
+        if first is None or source is None or source.op_type not in WEIGHTED:
             continue
-        source.output[0] = output.name
-        graph.node.remove(first)
-        graph.node.remove(last)
+        if _readers(graph.node, source.output[0]) == _readers(graph.node, first.output[0]) == 1:
+            source.output[0] = last.output[0]
+            graph.node.remove(first)
+            graph.node.remove(last)
 
 
 def _keep_float(model: ModelProto) -> None:

@@ -1,31 +1,40 @@
 """Edits of ONNX graphs that keep their meaning: names, global pooling, batch size, weights taken out and put back."""
 
+import math
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from shoestring.core.errors import BadInput
 
 OPSET, IR_VERSION = 21, 10
 WEIGHTED = ("Conv", "Gemm", "MatMul", "ConvTranspose")
+MAX_FILLED = 2**28  # weights that `fill_weights` makes up: 1 GiB
 ACTIVATIONS = ("Clip", "Relu", "HardSwish", "HardSigmoid", "Sigmoid", "LeakyRelu", "Gelu", "Swish", "Tanh")
 
 
 def tidy(model: ModelProto) -> ModelProto:
     """A copy in which means over H and W are global pools (runtimes quantise those), weighted nodes are called after
-    their weight's module and unused initialisers are gone; shapes are inferred."""
+    their weight's module, and unused initialisers and the exporter's notes (paths of its machine among them) are gone;
+    shapes are inferred. Raises BadInput when they do not fit."""
     tidied = ModelProto()
     tidied.CopyFrom(model)
     _pool_means(tidied)
     _name_nodes(tidied)
+    _drop_notes(tidied)
     drop_unused(tidied)
     return infer(tidied)
 
 
 def infer(model: ModelProto) -> ModelProto:
-    """The model with the shapes of all tensors. Raises BadInput when they contradict each other."""
-    del model.graph.value_info[:]
+    """A copy with the shapes of all tensors. Raises BadInput when they contradict each other."""
+    bare = ModelProto()
+    bare.CopyFrom(model)
+    del bare.graph.value_info[:]
     try:
-        return shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+        return shape_inference.infer_shapes(bare, check_type=True, strict_mode=True, data_prop=True)
     except Exception as error:
         raise BadInput(f"onnx: the shapes of the graph do not fit: {' '.join(str(error).split())[:200]}") from None
 
@@ -45,23 +54,27 @@ def shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
     return known
 
 
-def attributes(node: NodeProto) -> dict[str, object]:
+def attributes(node: NodeProto) -> dict[str, Any]:
     return {item.name: helper.get_attribute_value(item) for item in node.attribute}
 
 
 def drop_unused(model: ModelProto) -> None:
-    used = {name for node in model.graph.node for name in node.input} | {out.name for out in model.graph.output}
+    """Removes the initialisers that nothing reads."""
+    used = {name for graph in _bodies(model.graph) for node in graph.node for name in node.input}
+    used |= {value.name for graph in _bodies(model.graph) for value in graph.output}
     kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
 
 
 def rebatch(model: ModelProto, batch: int) -> ModelProto:
-    """A copy whose inputs have `batch` as their first axis. Raises BadInput when the graph has a batch baked in."""
+    """A copy whose inputs and outputs have `batch` as their first axis. Raises BadInput when the graph has a batch
+    baked in."""
     changed = ModelProto()
     changed.CopyFrom(model)
     for value in [*changed.graph.input, *changed.graph.output]:
-        value.type.tensor_type.shape.dim[0].dim_value = batch
+        for axis in value.type.tensor_type.shape.dim[:1]:
+            axis.dim_value = batch
     constants = {tensor.name: tensor for tensor in changed.graph.initializer}
     for node in changed.graph.node:
         if node.op_type == "Reshape" and node.input[1] in constants:
@@ -89,7 +102,7 @@ def strip_weights(model: ModelProto) -> ModelProto:
     stripped = ModelProto()
     stripped.CopyFrom(model)
     for tensor in stripped.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and int(np.prod(tensor.dims)) > 16:
+        if tensor.data_type == TensorProto.FLOAT and math.prod(tensor.dims) > 16:
             name, dims = tensor.name, list(tensor.dims)
             tensor.Clear()
             tensor.name, tensor.data_type, tensor.doc_string = name, TensorProto.FLOAT, "stripped"
@@ -98,14 +111,19 @@ def strip_weights(model: ModelProto) -> ModelProto:
 
 
 def fill_weights(model: ModelProto, seed: int = 0) -> ModelProto:
-    """The inverse of `strip_weights` for speed: seeded normal weights, scaled to keep activations near unit size."""
+    """The inverse of `strip_weights` for speed: seeded normal weights, scaled to keep activations near unit size.
+    Raises BadInput for sizes that no network has: a file of a few bytes can ask for any."""
     filled = ModelProto()
     filled.CopyFrom(model)
     rng = np.random.default_rng(seed)
+    left = MAX_FILLED
     for tensor in filled.graph.initializer:
         if tensor.doc_string == "stripped":
             dims = tuple(tensor.dims)
-            fan_in = max(1, int(np.prod(dims[1:])))
+            left -= math.prod(dims)
+            if left < 0 or min(dims, default=1) < 1 or len(dims) > 8:
+                raise BadInput(f"onnx: a weight is said to be {list(dims[:8])}; at most {MAX_FILLED} can be filled in")
+            fan_in = math.prod(dims[1:])
             values = rng.standard_normal(dims, dtype=np.float32) * np.float32((2 / fan_in) ** 0.5)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     return filled
@@ -134,36 +152,68 @@ def _pool_means(model: ModelProto) -> None:
 
 
 def _name_nodes(model: ModelProto) -> None:
-    """Weighted nodes take their module's path (from `PATH.weight`), an activation that follows one is `PATH/clip`;
-    other nodes keep unique names; a node's output is called after it, so that every runtime's profile speaks of
-    layers."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    taken: set[str] = set()
+    """Weighted nodes take their module's path (from `PATH.weight`, the second call is `PATH:2`), an activation that
+    follows one is `PATH/clip`; other nodes keep unique names; a node's output is called after it, so that every
+    runtime's profile speaks of layers."""
+    graph = model.graph
+    constants = {tensor.name for tensor in graph.initializer}
+    outputs = {value.name for value in graph.output}
+    taken = _lasting_names(graph)
     renamed: dict[str, str] = {}
     weighted: dict[str, str] = {}  # output tensor of a weighted node: its name
-    outputs = {value.name for value in model.graph.output}
-    for node in model.graph.node:
-        name = node.name or node.op_type.lower()
-        if node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1] in weights:
-            name = node.input[1].removesuffix(".weight")
-            weighted[node.output[0]] = name
+    for node in graph.node:
+        name = node.name.removeprefix("node_") or node.op_type.lower()
+        if node.op_type in WEIGHTED and node.input[1] in constants:
+            if node.input[1].endswith(".weight"):
+                name = node.input[1].removesuffix(".weight")
+            weighted[node.output[0]] = name = _unique(name, taken)
         elif node.op_type in ACTIVATIONS and node.input[0] in weighted:
-            name = f"{weighted[node.input[0]]}/{node.op_type.lower()}"
-        name = _unique(name, taken)
+            name = _unique(f"{weighted[node.input[0]]}/{node.op_type.lower()}", taken)
+        else:
+            name = _unique(name, taken)
         node.name = name
         if len(node.output) == 1 and node.output[0] not in outputs:
             renamed[node.output[0]] = name
-    for node in model.graph.node:
-        for names in (node.input, node.output):
-            for index, tensor in enumerate(names):
-                names[index] = renamed.get(tensor, tensor)
-    del model.graph.value_info[:]
+    for body in _bodies(graph):
+        for node in body.node:
+            for names in (node.input, node.output):
+                for index, tensor in enumerate(names):
+                    names[index] = renamed.get(tensor, tensor)
+
+
+def _lasting_names(graph: GraphProto) -> set[str]:
+    """Tensors that `_name_nodes` does not rename."""
+    names = {value.name for value in (*graph.initializer, *graph.input, *graph.output)}
+    names.update(name for node in graph.node if len(node.output) > 1 for name in node.output)
+    for body in _bodies(graph):
+        if body is not graph:
+            names.update(value.name for value in (*body.initializer, *body.input))
+            names.update(name for node in body.node for name in node.output)
+    return names
 
 
 def _unique(name: str, taken: set[str]) -> str:
     candidate, count = name, 1
     while candidate in taken:
         count += 1
-        candidate = f"{name}.{count}"
+        candidate = f"{name}:{count}"
     taken.add(candidate)
     return candidate
+
+
+def _drop_notes(model: ModelProto) -> None:
+    """Removes what the exporter tells about its source: stack traces, comments."""
+    del model.metadata_props[:]
+    for graph in _bodies(model.graph):
+        for item in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+            item.ClearField("doc_string")
+            del item.metadata_props[:]
+
+
+def _bodies(graph: GraphProto) -> Iterator[GraphProto]:
+    """The graph and the bodies of its loops and branches."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _bodies(body)

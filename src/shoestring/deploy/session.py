@@ -15,7 +15,7 @@ from shoestring.deploy.preprocess import preprocess
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class: its `label` (its index as text when the file has no labels), `index` and `probability` in 0..1."""
+    """One class: its `label` (its index as text when the file has none), `index` and `probability` in 0..1."""
 
     label: str
     index: int
@@ -27,12 +27,17 @@ class Model:
     [H, W, 3] array); `model.outputs(x)` the raw network output. `spec`: the preprocessing."""
 
     def __init__(self, artifact: shoe.Artifact, runtime: str, threads: int, point: int):
+        engine = runtimes.get(runtime)
         graph = artifact.onnx(point)
         check_graph(graph, artifact.file)
         first_load(graph, artifact.file, runtime)
         self.artifact, self.runtime = artifact, runtime
         self.spec: Mapping[str, Any] = artifact.preprocess
-        self.session: runtimes.Session = runtimes.get(runtime).open(graph, threads=threads)
+        self.session: runtimes.Session = engine.open(graph, threads=threads)
+        given = (1, *(self.spec["shape"] if self.spec["kind"] == "tensor" else (3, *self.spec["crop"])))
+        taken = [spec.shape for spec in self.session.inputs]
+        if taken != [given]:
+            raise BadInput(f"{artifact.file}: its network takes {taken} where its preprocessing gives {list(given)}")
 
     def __call__(self, x: Any, top: int = 5) -> list[Prediction]:
         return self.best(self.outputs(x), top)
@@ -50,11 +55,13 @@ class Model:
         """The `top` likeliest classes of one output [classes]. Raises BadInput for other outputs than class scores."""
         if outputs.ndim != 1:
             raise BadInput(f"{self.artifact.file}: its output {outputs.shape} is no list of class scores; use .outputs")
+        if not np.isfinite(outputs).all():
+            raise BadInput(f"{self.artifact.file}: its output is not finite on this input")
         scores = np.exp(outputs - outputs.max())
         scores /= scores.sum()
         labels = self.artifact.labels
         order = np.argsort(-scores, kind="stable")[:top]
-        return [Prediction(labels[i] if labels else str(i), int(i), float(scores[i])) for i in order]
+        return [Prediction(labels[i] if i < len(labels) else str(i), int(i), float(scores[i])) for i in order]
 
 
 def load(path: str | Path, runtime: str | None = None, threads: int = 1, point: int = 0) -> Model:

@@ -19,10 +19,10 @@ from typing import Any
 from shoestring.core.errors import BadInput
 from shoestring.core.ladder import Ladder, Point
 from shoestring.core.receipt import FAILS, HOLDS, NOISY, Receipt
+from shoestring.core.schema import dump_json, mismatch, one_line, parse_json
 from shoestring.deploy.archive import pack, read_file, unpack, write_file
 from shoestring.deploy.materialise import materialise
 from shoestring.deploy.preprocess import check_spec
-from shoestring.deploy.schema import dump_json, mismatch, one_line, parse_json
 
 SCHEMA = 1
 MANIFEST, RECEIPT, ORIGINAL = "manifest.json", "receipt.json", "original.onnx"

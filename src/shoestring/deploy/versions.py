@@ -1,4 +1,4 @@
-"""Files of other opsets and with open batch axes, brought to the form everything here works on."""
+"""Files of other opsets and with open batch axes, brought to the form that everything here works on."""
 
 from onnx import ModelProto, version_converter
 
@@ -7,18 +7,20 @@ from shoestring.deploy.rewrite import IR_VERSION
 
 
 def to_opset(model: ModelProto, opset: int) -> ModelProto:
-    """A copy at `opset` for one input (batch 1). Raises BadInput when the converter cannot, or when another axis than
-    the first is open."""
+    """A copy at `opset` whose inputs have batch 1 and are no initialisers (old files list those too). Raises BadInput
+    when the converter cannot, or when another axis of an input than the first is open."""
     fixed = ModelProto()
     fixed.CopyFrom(model)
-    for value in [*fixed.graph.input, *fixed.graph.output]:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    del fixed.graph.input[:]
+    fixed.graph.input.extend(value for value in model.graph.input if value.name not in constants)
+    for value in fixed.graph.input:
         for index, axis in enumerate(value.type.tensor_type.shape.dim):
-            if axis.dim_value < 1 or axis.dim_param:
-                if index and value in list(fixed.graph.input):
+            if axis.dim_value < 1:
+                if index:
                     raise BadInput(f"onnx: axis {index} of {value.name} has no fixed length; export it with one")
-                if index == 0:
-                    axis.dim_value = 1
-    current = next((item.version for item in fixed.opset_import if item.domain == ""), 0)
+                axis.dim_value = 1
+    current = next((item.version for item in fixed.opset_import if item.domain in ("", "ai.onnx")), 0)
     if current != opset:
         try:
             fixed = version_converter.convert_version(fixed, opset)

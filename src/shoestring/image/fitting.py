@@ -27,9 +27,15 @@ def spec_of(original: Original) -> Mapping[str, Any]:
         return original.preprocess
     if len(original.input) == 3 and original.input[0] == 3:
         height, width = original.input[1:]
-        short = round(min(height, width) / 0.875)
+        short = round(max(height, width) / 0.875)
         return {"kind": "image", "resize": short, "interpolation": "bilinear", "crop": [height, width], **_USUAL}
     return {"kind": "tensor", "shape": list(original.input)}
+
+
+def labels(task: ImageClassification, dataset: Dataset) -> tuple[str, ...]:
+    """Names of the network's outputs: its own, else the classes of data that name every output; else none."""
+    names = tuple(task.labels) or dataset.names
+    return names if len(names) == task.outputs and all(names) else ()
 
 
 def load(data: str | Path | None, demo: bool, task: ImageClassification) -> Dataset:

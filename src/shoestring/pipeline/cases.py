@@ -1,10 +1,10 @@
 """From a file on disk to a Case for the receipt: `.shoe` artifacts and plain `.onnx` files."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import ModelProto
 
 from shoestring.compress import int8
@@ -12,25 +12,29 @@ from shoestring.core.budget import Budget
 from shoestring.core.device import Device
 from shoestring.core.errors import BadInput
 from shoestring.core.layer import DEPTHWISE, Layer
+from shoestring.core.schema import one_line
 from shoestring.deploy import runtimes, shoe
 from shoestring.deploy.check import check_graph, first_load
 from shoestring.deploy.dequantise import dequantise
 from shoestring.deploy.inventory import inventory
 from shoestring.deploy.normal_form import is_quantised
-from shoestring.deploy.rewrite import OPSET, fill_weights, infer, tidy
+from shoestring.deploy.rewrite import OPSET, fill_weights, infer, lean, shapes, tidy
 from shoestring.deploy.versions import to_opset
+from shoestring.deploy.wire import parse_model
 from shoestring.pipeline.original import Original
-from shoestring.pipeline.post_training import calibrate
+from shoestring.pipeline.post_training import calibrate, with_best_rule
 from shoestring.pipeline.receipt import Case
+from shoestring.pipeline.samples import Samples
 
 
-def case_of(path: str, device: Device, original: Original | None = None) -> Case:
+def case_of(path: str, device: Device, original: Original | None = None, samples: Samples | None = None) -> Case:
     """`original`: the network the file was made from, when it is at hand; without it a `.shoe` is measured against
-    its stored graph with random weights, and a quantised `.onnx` against itself in floats. Raises BadInput."""
+    its stored graph with random weights, and a quantised `.onnx` against itself in floats. `samples` judge quality, and
+    calibrate the dense 8-bit baseline. Raises BadInput, also when the original takes other inputs."""
     subject, stored, notes = _read(path, device.runtime)
-    trained = original is not None
+    trained = False
     if original is not None:
-        reference = original.graph
+        reference, trained = original.graph, original.trained
     elif stored is not None:
         reference = stored
         notes.append("The original is its stored graph with random weights: speed only (give --original for quality).")
@@ -39,8 +43,9 @@ def case_of(path: str, device: Device, original: Original | None = None) -> Case
         notes.append("The original is this file in floats, since the real one was not given (--original).")
     else:
         reference, trained = tidy(subject), True
+    _require_same_input(subject, reference, f"{path}: its original")
     layers = inventory(reference)
-    dense8 = _dense8(reference, layers)
+    dense8 = _dense8(reference, layers, samples)
     if dense8 is None:
         notes.append("No dense 8-bit baseline: the network has no convolution or linear layer.")
     macs = sum(layer.macs for layer in layers)
@@ -53,6 +58,7 @@ def case_of(path: str, device: Device, original: Original | None = None) -> Case
         device=device,
         layers=[layer.name for layer in layers if layer.weight],
         macs=(macs, macs),
+        samples=samples,
         trained=trained,
         notes=tuple(notes),
     )
@@ -62,13 +68,9 @@ def against(case: Case, path: str) -> Case:
     """The case with another artifact among the baselines, under its file name. Raises BadInput when the two take
     different inputs."""
     other, _, _ = _read(path, case.device.runtime)
-    shapes = [
-        tuple(axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim)
-        for model in (case.subject, other)
-    ]
-    if shapes[0] != shapes[1]:
-        raise BadInput(f"{path}: takes inputs {shapes[1]}, {case.file} takes {shapes[0]}; they cannot be compared")
-    return replace(case, others={**(case.others or {}), Path(path).name: other})
+    _require_same_input(case.subject, other, path)
+    others, name = case.others or {}, Path(path).name
+    return replace(case, others={**others, path if name in others else name: other})
 
 
 def claims(path: str) -> Budget:
@@ -76,6 +78,13 @@ def claims(path: str) -> Budget:
     if not path.endswith(".shoe"):
         return Budget()
     return Budget.parse(str(shoe.read(path).provenance.get("budget", "")))
+
+
+def split_of(path: str) -> dict[str, int]:
+    """`calibration` and `seed` of the data that a `.shoe` was fitted on, as far as the file says."""
+    data = shoe.read(path).provenance.get("data") if path.endswith(".shoe") else None
+    told = data if isinstance(data, Mapping) else {}
+    return {name: told[name] for name in ("calibration", "seed") if type(told.get(name)) is int}
 
 
 def usable_runtime(path: str) -> str:
@@ -90,7 +99,7 @@ def _read(path: str, runtime: str) -> tuple[ModelProto, ModelProto | None, list[
         artifact = shoe.read(path)
         data, stored = artifact.onnx(), artifact.original
         notes = ["No training was done."] if artifact.provenance.get("epochs") == 0 else []
-        original = None if stored is None else infer(fill_weights(check_graph(stored, path)))
+        original = None if stored is None else _filled(stored, path, runtime)
     elif path.endswith(".onnx"):
         try:
             data = Path(path).read_bytes()
@@ -99,18 +108,37 @@ def _read(path: str, runtime: str) -> tuple[ModelProto, ModelProto | None, list[
         original, notes = None, []
     else:
         raise BadInput(f"{path}: is neither a .shoe nor an .onnx file")
-    check_graph(data, path)
+    return _opened(data, path, runtime), original, notes
+
+
+def _filled(stored: bytes, path: str, runtime: str) -> ModelProto:
+    """A stored original with made-up weights. Without them it would fail the checks, so they are filled in first."""
+    try:
+        data = lean(fill_weights(parse_model(stored)))
+    except (ValueError, BadInput) as error:
+        raise BadInput(f"{path}: its stored original: {one_line(error)}") from None
+    return _opened(data, path, runtime)
+
+
+def _opened(data: bytes, path: str, runtime: str) -> ModelProto:
+    """A graph from a stranger, checked and tried, at our opset and batch 1."""
+    model = check_graph(data, path)
     first_load(data, path, runtime)
-    model = onnx.load_from_string(data)
+    model = infer(to_opset(model, OPSET))
     if len(model.graph.input) != 1 or len(model.graph.output) != 1:
         raise BadInput(f"{path}: one input and one output are needed to measure it")
-    if path.endswith(".onnx"):
-        model = to_opset(model, OPSET)
-    return infer(model), original, notes
+    return model
 
 
-def _dense8(original: ModelProto, layers: tuple[Layer, ...]) -> ModelProto | None:
-    """The original in dense 8 bits by the defaults (min-max of noise): the baseline's speed, not its quality."""
+def _require_same_input(subject: ModelProto, other: ModelProto, name: str) -> None:
+    ours, theirs = (shapes(model)[model.graph.input[0].name] for model in (subject, other))
+    if ours != theirs:
+        raise BadInput(f"{name}: takes inputs {theirs} where {ours} are taken; they cannot be compared")
+
+
+def _dense8(original: ModelProto, layers: tuple[Layer, ...], samples: Samples | None) -> ModelProto | None:
+    """The original in dense 8 bits by the defaults. Without samples the ranges are those of noise: good for the
+    baseline's speed, and for nothing else."""
     setting = int8.parse("")
     precisions = {
         layer.name: int8.precision(layer.kind == DEPTHWISE, setting)
@@ -119,5 +147,7 @@ def _dense8(original: ModelProto, layers: tuple[Layer, ...]) -> ModelProto | Non
     }
     if not precisions:
         return None
-    shape = tuple(axis.dim_value for axis in original.graph.input[0].type.tensor_type.shape.dim)
+    if samples is not None:
+        return with_best_rule(calibrate(original, samples.calibration, precisions)).build()
+    shape = shapes(original)[original.graph.input[0].name]
     return calibrate(original, [np.random.default_rng(0).standard_normal(shape, dtype=np.float32)], precisions).build()

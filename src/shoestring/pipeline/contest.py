@@ -131,10 +131,10 @@ def speedups(contest: Contest, macs: tuple[int, int]) -> tuple[Speedup, ...]:
 
 
 def _split(contest: Contest, best: Entrant, ratio: float) -> dict[str, float]:
-    """Factors that multiply to `ratio`: another runtime for the same precision, then integers, then a sparser or
-    smaller structure. Empty when the subject's runtime did not run the baselines."""
+    """Factors that multiply to `ratio`: another runtime for the same precision, then the subject's precision, then a
+    sparser or smaller structure. Empty when the subject's runtime did not run the baselines."""
     here = f"{best.precision}@{contest.subject.runtime}"
-    dense = f"int8@{contest.subject.runtime}"
+    dense = f"{contest.subject.precision}@{contest.subject.runtime}"
     if here not in contest.timings.wall or dense not in contest.timings.wall:
         return {}
     runtime = contest.ms(best.key) / contest.ms(here)

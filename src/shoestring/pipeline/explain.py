@@ -43,11 +43,8 @@ def explain(original: Original, device: Device, progress: Callable[[str, float],
 
 def int8_precisions(original: Original) -> dict[str, Precision]:
     setting = int8.parse("")
-    return {
-        layer.name: int8.precision(layer.kind == DEPTHWISE, setting)
-        for layer in original.layers
-        if layer.kind in int8.CARD.kinds
-    }
+    layers = original.of_kinds(int8.CARD.kinds)
+    return {layer.name: int8.precision(layer.kind == DEPTHWISE, setting) for layer in layers}
 
 
 def _effects(name: str, takes: bool, table: LatencyTable) -> tuple[Effect, ...]:

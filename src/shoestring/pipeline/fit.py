@@ -1,5 +1,6 @@
 """The main job, top to bottom: measure costs, plan, compress, export, gate, measure, write."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,11 +9,11 @@ from typing import Any
 from shoestring.compress import METHODS, int8
 from shoestring.compress.method import Setting
 from shoestring.core.budget import Budget
-from shoestring.core.errors import BadInput
+from shoestring.core.errors import BadInput, NoEffectWarning
 from shoestring.core.layer import DEPTHWISE
 from shoestring.core.precision import Precision
 from shoestring.core.receipt import Receipt
-from shoestring.deploy import parity, shoe
+from shoestring.deploy import parity, runtimes, shoe
 from shoestring.deploy.check import trust
 from shoestring.deploy.normal_form import require
 from shoestring.measure.machine import pinned
@@ -28,7 +29,7 @@ from shoestring.pipeline.table import FLOAT, LatencyTable, latency_table
 
 # Without labels the divergence from the original is gated even when the budget does not speak of quality.
 UNLABELLED_GATE = Budget.parse("quality>=-10pt")
-PARITY_INPUTS = 4
+PARITY_INPUTS = 8
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,19 @@ class Fitted:
 def fit(original: Original, samples: Samples, request: Request, progress: Progress | None = None) -> Fitted:
     """Fits `original` to the budget and writes `request.out` with its receipt. Whether the budget holds is the
     receipt's verdict. Raises BadInput for what cannot be done and NotMet when the parity gate finds that the runtime
-    does not compute what was fitted; in both cases nothing is written."""
+    does not compute what was fitted; in both cases nothing is written. Warns NoEffectWarning when the plan leaves every
+    layer as it is."""
     report = progress or (lambda stage, share: None)
+    if request.out.suffix != ".shoe":
+        raise BadInput(f"{request.out}: what is written is a .shoe file; name it {request.out.stem}.shoe")
     shoe.require_writable(request.out)
+    here(request.runtime or runtimes.NAMES[0], request.threads)  # refuses now what it would refuse later
     settings = _settings(original, request.methods)
 
     report("calibrating", 0.0)
-    network = with_best_rule(calibrate(original.graph, samples.calibration, _precisions(original, settings)))
+    network = calibrate(original.graph, samples.calibration, _precisions(original, settings))
+    rule = int8.rule(next(iter(settings.values())))
+    network = replace(network, rule=rule) if rule else with_best_rule(network)
     dense8 = network.build()
     report("calibrating", 1.0)
 
@@ -81,6 +88,9 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
         chosen, subject = everywhere(network), dense8
     else:
         chosen, subject = planned(original.layers, network, table, request.budget, device, report)
+
+    if not chosen.quantised:
+        warnings.warn("the plan leaves every layer in fp32: the file is the original", NoEffectWarning, stacklevel=2)
 
     require(subject)
     report("parity gate", 0.0)
@@ -125,7 +135,7 @@ def _settings(original: Original, methods: tuple[str, ...]) -> dict[str, Setting
         raise BadInput(f"--method: unknown method {name!r}; known are {', '.join(METHODS)}")
     method = METHODS[name]
     setting: Setting = method.parse(text)
-    chosen = {layer.name: setting for layer in original.layers if layer.kind in method.CARD.kinds}
+    chosen = {layer.name: setting for layer in original.of_kinds(method.CARD.kinds)}
     if not chosen:
         raise BadInput(f"{original.name}: has no layer that {name} applies to ({', '.join(method.CARD.kinds)})")
     return chosen
@@ -148,19 +158,19 @@ def _gated(budget: Budget, original: Original, samples: Samples) -> Budget:
 def _notes(
     original: Original, samples: Samples, network: EightBit, chosen: Chosen, compared: parity.Parity
 ) -> tuple[str, ...]:
-    tried = ", ".join(f"{name} {points:.1f} pt" for name, points in network.tried.items())
+    tried = ", ".join(f"{name} {points:.1f} pt" for name, points in network.tried.items()) or "no other was tried"
     equal = 100 * min(edge.equal for edge in compared.edges) if compared.edges else 100.0
     notes = [
         f"No training was done: {len(chosen.quantised)} of {len(chosen.picks)} layers in 8 bits, calibrated on "
         f"{len(samples.calibration)} inputs.",
         f"Ranges by {network.rule} (divergence on held-out inputs: {tried}).",
         f"Parity gate: {len(compared.edges)} edges, at least {equal:.2f} % of an edge's codes equal to the "
-        "fake-quantised model's.",
+        f"fake-quantised model's; the whole network moves {compared.moved:.1f} pt from it.",
     ]
     if not original.trained:
         notes.append("The weights are random: speed is measured, quality is not.")
     elif samples.targets is None:
         notes.append(f"No labels: judged by divergence from the original on {len(samples.judgement)} inputs.")
     if not chosen.met:
-        notes.append(f"No plan meets the budget ({chosen.reason} ms in the layers); this is the fastest one.")
+        notes.append(f"No plan meets the budget: {chosen.reason}. This is the fastest one.")
     return tuple(notes)

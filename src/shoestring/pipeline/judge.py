@@ -9,7 +9,7 @@ from shoestring.core.budget import Budget, Limit
 from shoestring.core.quality import agreement, distance
 from shoestring.core.receipt import FAILS, HOLDS, NOISY, BudgetLine, Quality
 from shoestring.core.statistics import Interval, judge, mean_difference_interval
-from shoestring.pipeline.contest import Contest
+from shoestring.pipeline.contest import SUBJECT, Contest
 from shoestring.pipeline.samples import Samples
 
 
@@ -27,7 +27,8 @@ def quality(subject: np.ndarray, original: np.ndarray, samples: Samples) -> Qual
     """Judged on the same inputs: the task's metric with labels, without them how much of the original's probability
     (or of its output, for other than class scores) was kept. Points are hundredths."""
     kind, moved = distance(subject, original)
-    same = float(np.mean(agreement(subject, original))) if subject.ndim == 2 else None
+    classes = subject.ndim == 2 and subject.shape[1] > 1
+    same = float(np.mean(agreement(subject, original))) if classes else None
     if samples.targets is not None and samples.scores is not None:
         ours, theirs = (samples.scores(outputs, samples.targets) for outputs in (subject, original))
         metric = samples.metric
@@ -55,10 +56,11 @@ def budget_lines(budget: Budget, contest: Contest, weights: Weights, judged: Qua
 
 
 def verdict(lines: Sequence[BudgetLine], noisy: bool) -> str:
-    """A limit that is missed fails, whatever the noise of the others; an untold one makes it too noisy."""
+    """A limit that is missed fails, whatever the noise of the others; one that was measured and cannot be told makes it
+    too noisy. What was not measured (no data to judge quality on) is left open and does not count."""
     if any(line.met is False for line in lines):
         return FAILS
-    return NOISY if noisy or any(line.met is None for line in lines) else HOLDS
+    return NOISY if noisy or any(line.met is None and line.got is not None for line in lines) else HOLDS
 
 
 def _line(limit: Limit, contest: Contest, weights: Weights, judged: Quality | None) -> BudgetLine:
@@ -90,7 +92,7 @@ def _measured(limit: Limit, contest: Contest, weights: Weights, judged: Quality 
 
 def _latency(limit: Limit, contest: Contest) -> Interval | None:
     if not limit.relative:
-        told = contest.timings.measurement("subject")
+        told = contest.timings.measurement(SUBJECT)
         return Interval(told.value, told.low, told.high, told.n)
     best = contest.best("fp32")
     if best is None:

@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import nn
 
 from shoestring.core.errors import BadInput
 from shoestring.core.layer import Layer
+from shoestring.core.schema import one_line
 from shoestring.deploy import inventory as onnx_inventory
 from shoestring.deploy.check import check_graph, first_load
 from shoestring.deploy.export import export
@@ -44,15 +45,23 @@ class Original:
     labels: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def of_kinds(self, kinds: Collection[str]) -> tuple[Layer, ...]:
+        """The layers that a method for `kinds` can be applied to. What calls a function on a weight of its own is left
+        out: it is no module, and the exported node has another name."""
+        nodes = {node.name for node in self.graph.graph.node}
+        modules = None if self.model is None else {name for name, _ in self.model.named_modules()}
+        found = (layer for layer in self.layers if layer.kind in kinds and layer.name in nodes)
+        return tuple(layer for layer in found if modules is None or layer.name.partition(":")[0] in modules)
+
 
 def resolve(model: str, weights: str | None = None, input: str | None = None) -> Original:
     """MODEL as the command line takes it: a name in the zoo, `package.module:factory`, `path/file.py:factory` or an
-    `.onnx` file. `input`: CxHxW for what does not say it itself. Raises BadInput."""
-    if model.endswith(".onnx"):
-        return _from_onnx(model, weights)
-    if ":" in model:
+    `.onnx` file. `input`: CxHxW for a factory, whose network does not say it itself. Raises BadInput."""
+    if ":" in model and not model.endswith(".onnx"):
         return _from_factory(model, weights, input)
-    return _from_zoo(model, weights)
+    if input is not None:
+        raise BadInput(f"--input: {model} says itself what it takes; leave --input out")
+    return _from_onnx(model, weights) if model.endswith(".onnx") else _from_zoo(model, weights)
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
@@ -81,20 +90,21 @@ def _from_factory(text: str, weights: str | None, input: str | None) -> Original
     if input is None:
         raise BadInput(f"{text}: the input's shape is not known; add --input CxHxW, for example --input 3x224x224")
     module, _, factory = text.rpartition(":")
+    shape = parse_shape(input)
     make = getattr(_imported(module), factory, None)
     if not callable(make):
         raise BadInput(f"{text}: {module} has no function {factory!r}")
     try:
         model = make()
-    except Exception as error:  # whatever the user's code raises
-        raise BadInput(f"{text}: calling it failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        raise BadInput(f"{text}: calling it failed: {type(error).__name__}: {one_line(error)}") from error
     if not isinstance(model, nn.Module):
         raise BadInput(f"{text}: returned {type(model).__name__}, not a torch.nn.Module")
     if weights is not None:
         load_weights(model, weights)
-    told = {"model": text, "weights": _digest(weights)}
+    told = {"model": f"{Path(module).name}:{factory}", "weights": _digest(weights)}
     # A factory may load its own weights, so they are taken to be what the user means.
-    return _from_module(factory, model, parse_shape(input), told)
+    return _from_module(factory, model, shape, told)
 
 
 def _from_module(name: str, model: nn.Module, shape: tuple[int, ...], told: Mapping[str, Any]) -> Original:
@@ -128,23 +138,29 @@ def _from_onnx(path: str, weights: str | None) -> Original:
 
 
 def _imported(name: str) -> Any:
+    """A module by name, from the current folder too, or a file; its neighbours can be imported, as when it is run."""
+    path = Path(name) if name.endswith(".py") else None
+    if path is not None and not path.is_file():
+        raise BadInput(f"{name}: there is no such file; write path/file.py:factory")
+    before = list(sys.path)
+    sys.path.insert(0, str(Path.cwd() if path is None else path.parent.resolve()))
     try:
-        if not name.endswith(".py"):
-            sys.path.insert(0, str(Path.cwd()))
-            try:
-                return importlib.import_module(name)
-            finally:
-                sys.path.pop(0)
-        spec = importlib.util.spec_from_file_location(Path(name).stem, name)
-        if spec is None or spec.loader is None:
-            raise BadInput(f"{name}: is not a Python file")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    except BadInput:
-        raise
-    except Exception as error:  # whatever the user's code raises
-        raise BadInput(f"{name}: cannot be imported: {type(error).__name__}: {error}") from error
+        return importlib.import_module(name) if path is None else _executed(path)
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        raise BadInput(f"{name}: cannot be imported: {type(error).__name__}: {one_line(error)}") from error
+    finally:
+        sys.path[:] = before
+
+
+def _executed(path: Path) -> Any:
+    # Registered like any import (dataclasses look their module up), under a name that hides no other module.
+    name = f"shoestring.given.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None, "Python has a loader for .py"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _digest(path: str | Path | None) -> str | None:

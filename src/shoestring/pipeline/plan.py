@@ -1,7 +1,7 @@
 """The plan: per layer fp32 or 8 bits, from measured costs and measured losses, until the *measured* latency holds."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from onnx import ModelProto
@@ -50,12 +50,14 @@ def planned(
 ) -> tuple[Chosen, ModelProto]:
     """The plan of least loss within the budget, and its graph. Without a latency or size limit all layers take 8 bits.
     When no plan meets the limits: the fastest there is, with the reason."""
-    limits = _limits(layers, table, budget)
-    if not limits:
+    asked = _asked(layers, table, budget)
+    if not asked:
         return everywhere(network), network.build()
+    limits = _limits(asked, [layer for layer in layers if layer.name not in network.precisions], table)
     nearest = choose_layers(menus(layers, table, dict.fromkeys(network.precisions, 1.0)), limits)
     if not nearest.met:
-        return _nearer(nearest, everywhere(network, nearest.reason), network, device)
+        reason = _missed(nearest, asked, limits)
+        return _nearer(replace(nearest, reason=reason), everywhere(network, reason), network, device)
     losses = sensitivities(network, lambda share: report("sensitivity of layers", share))
     scale = 1.0
     for _ in range(REPLANS):
@@ -64,11 +66,11 @@ def planned(
         if "latency" not in limits or not chosen.met:
             break
         took = milliseconds({"planned": (graph, device.runtime)}, device.threads)["planned"]
-        if took <= _asked(budget, table):
+        if took <= asked["latency"]:
             break
         # The table left something out (a border between fp32 and 8 bits costs); plan again with dearer layers.
-        scale *= 1.02 * took / _asked(budget, table)
-    return chosen, graph
+        scale *= 1.02 * took / asked["latency"]
+    return (chosen if chosen.met else replace(chosen, reason=_missed(chosen, asked, limits))), graph
 
 
 def menus(layers: Sequence[Layer], table: LatencyTable, losses: Mapping[str, float], scale: float = 1.0) -> list[Menu]:
@@ -114,21 +116,26 @@ def _nearer(one: Chosen, other: Chosen, network: EightBit, device: Device) -> tu
     return (one, graphs[0]) if times["one"] < 0.98 * times["other"] else (other, graphs[1])
 
 
-def _limits(layers: Sequence[Layer], table: LatencyTable, budget: Budget) -> dict[str, float]:
-    """What the layers with a choice may take in sum: the budget less what is spent elsewhere in the network."""
-    limits = {}
-    if budget.get("latency"):
-        elsewhere = (table.layers[layer.name][INT8] for layer in layers if not layer.weight)
-        limits["latency"] = _asked(budget, table) - table.rest[INT8] - sum(elsewhere)
-    if limit := budget.get("size"):
-        whole = sum(dense(layer).bytes for layer in layers)
-        limits["size"] = limit.value * whole if limit.relative else limit.value
-    return limits
+def _asked(layers: Sequence[Layer], table: LatencyTable, budget: Budget) -> dict[str, float]:
+    """The limits that a plan can meet, for the whole network: ms, bytes."""
+    originals = {"latency": table.totals[FLOAT], "size": sum(dense(layer).bytes for layer in layers)}
+    limits = ((name, budget.get(name)) for name in originals)
+    return {name: limit.value * originals[name] if limit.relative else limit.value for name, limit in limits if limit}
 
 
-def _asked(budget: Budget, table: LatencyTable) -> float:
-    """The latency limit in ms."""
-    limit = budget.get("latency")
-    if limit is None:
-        return float("inf")
-    return limit.value * table.totals[FLOAT] if limit.relative else limit.value
+def _limits(asked: Mapping[str, float], others: Sequence[Layer], table: LatencyTable) -> dict[str, float]:
+    """What the layers with a choice may take in sum: what is asked less what the `others` and no layer take."""
+    spent = {
+        "latency": table.rest[INT8] + sum(table.layers[layer.name][INT8] for layer in others),
+        "size": sum(dense(layer).bytes for layer in others),
+    }
+    return {name: value - spent[name] for name, value in asked.items()}
+
+
+def _missed(nearest: Chosen, asked: Mapping[str, float], limits: Mapping[str, float]) -> str:
+    """By how much the cheapest plan misses, in the budget's own terms."""
+    totals = nearest.plan.totals if nearest.plan else {}
+    units = {"latency": "ms", "size": "bytes"}
+    least = {name: asked[name] - limits[name] + totals[name] for name in asked}
+    told = [f"{name} {least[name]:.4g} {units[name]}, asked {asked[name]:.4g}" for name in asked]
+    return f"the cheapest one is expected at {'; '.join(told)}"

@@ -10,9 +10,10 @@ from onnx import ModelProto
 from shoestring.core.budget import Budget
 from shoestring.core.device import Device
 from shoestring.core.errors import ShoestringError
-from shoestring.core.receipt import LayerTime, Quality, Receipt, Subject
+from shoestring.core.receipt import BudgetLine, LayerTime, Quality, Receipt, Subject
 from shoestring.deploy import runtimes
 from shoestring.deploy.footprint import load_and_run
+from shoestring.deploy.normal_form import is_quantised
 from shoestring.deploy.rewrite import lean, rebatch
 from shoestring.measure.machine import pinned
 from shoestring.measure.memory import peak_mb
@@ -61,7 +62,8 @@ def measure(
     for name, graph in (case.others or {}).items():
         data = lean(rebatch(graph, batch))
         baselines += [Entrant(name, r, data, len(data)) for r in runtimes.installed()]
-    entrant = Entrant(SUBJECT, runtime, subject.SerializeToString(), case.size)
+    precision = "int8" if is_quantised(case.subject) else "fp32"
+    entrant = Entrant(precision, runtime, subject.SerializeToString(), case.size)
     shape = (batch, *(axis.dim_value for axis in subject.graph.input[0].type.tensor_type.shape.dim[1:]))
     schedule = Schedule(seconds=seconds, threads=threads)
     with pinned(threads):
@@ -87,8 +89,17 @@ def measure(
         budget=lines,
         verdict=verdict(lines, noisy),
         layers=layers,
-        notes=(*case.notes, *contest.failed),
+        notes=(*case.notes, *contest.failed, *_unmeasured(lines)),
     )
+
+
+def _unmeasured(lines: Sequence[BudgetLine]) -> list[str]:
+    cures = {"quality": "give --original MODEL and --data DIR", "memory": "this system does not tell a peak"}
+    return [
+        f"{line.limit} was not measured: {cures.get(line.limit, 'nothing to compare with')}."
+        for line in lines
+        if line.got is None
+    ]
 
 
 def device_facts(device: Device, batch: int, contest: Contest) -> dict[str, Any]:
@@ -133,7 +144,7 @@ def _layer_times(case: Case, report: Progress) -> tuple[LayerTime, ...]:
             graph.SerializeToString(), threads=case.device.threads, precision=precision, profile=True
         )
         x = np.zeros(session.inputs[0].shape, np.float32)
-        found.append(attribute(session.profile(x), case.layers)[0])
+        found.append(attribute(session.profile(x), case.layers, graph)[0])
     before, after = found
     report("profiling layers", 1.0)
     return tuple(LayerTime(name, before[name], after[name]) for name in case.layers if before[name] or after[name])

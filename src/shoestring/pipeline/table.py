@@ -5,6 +5,7 @@ profile, which slows a runtime down, is scaled to the unprofiled total. So fusio
 belongs to no layer is the table's `rest`. Cached under the device's fingerprint and the graphs' content.
 """
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +15,7 @@ from functools import partial
 import numpy as np
 from onnx import ModelProto
 
-from shoestring.core import cache
+from shoestring.core import cache, schema
 from shoestring.core.device import Device
 from shoestring.deploy import runtimes
 from shoestring.measure.timing import Schedule, interleave
@@ -49,23 +50,25 @@ def latency_table(
 ) -> LatencyTable:
     """`variants`: option to the network with that option in every layer that takes it; FLOAT is the original."""
     names = list(layers)
-    graphs = {option: model.SerializeToString() for option, model in variants.items()}
-    key = _key(graphs, names, device)
-    known = cache.load("tables", key)
-    if known is not None:
-        return LatencyTable(**known)
-    table = _measure(graphs, names, device, seconds, progress)
+    key = _key(variants, names, device)
+    with contextlib.suppress(ValueError):  # absent, or damaged
+        return schema.read(cache.load("tables", key), LatencyTable, "table")
+    table = _measure(variants, names, device, seconds, progress)
     cache.store("tables", key, asdict(table))
     return table
 
 
-def attribute(profile: Mapping[str, float], layers: Iterable[str]) -> tuple[dict[str, float], float]:
-    """A runtime's profile by node as milliseconds by layer, and the rest. A node belongs to the longest layer name that
-    begins its own: runtimes append what they fused (`stem.0/clip_nchwc`, `head.0/WithoutBiases`)."""
+def attribute(profile: Mapping[str, float], layers: Iterable[str], model: ModelProto) -> tuple[dict[str, float], float]:
+    """A runtime's profile of `model` by node as milliseconds by layer, and the rest. A node belongs to the longest
+    layer name that begins its own: runtimes append what they fused (`stem.0/clip_nchwc`, `head.0/WithoutBiases`)."""
     by_length = sorted(layers, key=len, reverse=True)
     times, rest = dict.fromkeys(by_length, 0.0), 0.0
+    outputs = {value.name for value in model.graph.output}
+    # OpenVINO calls the node that writes an output of the graph after that output.
+    writers = {name: node.name for node in model.graph.node for name in node.output if name in outputs}
     for node, ms in profile.items():
-        owner = next((name for name in by_length if _begins(node, name)), None)
+        called = writers.get(node, node)
+        owner = next((name for name in by_length if _begins(called, name)), None)
         if owner is None:
             rest += ms
         else:
@@ -78,13 +81,14 @@ def _begins(node: str, layer: str) -> bool:
 
 
 def _measure(
-    graphs: Mapping[str, bytes],
+    variants: Mapping[str, ModelProto],
     names: list[str],
     device: Device,
     seconds: float,
     progress: Callable[[float], object] | None,
 ) -> LatencyTable:
     runtime = runtimes.get(device.runtime)
+    graphs = {option: model.SerializeToString() for option, model in variants.items()}
     sessions = {option: runtime.open(graph, threads=device.threads) for option, graph in graphs.items()}
     x = np.zeros(next(iter(sessions.values())).inputs[0].shape, np.float32)
     schedule = Schedule(seconds=seconds, threads=device.threads)
@@ -94,7 +98,7 @@ def _measure(
     rest: dict[str, float] = {}
     for option, graph in graphs.items():
         profiled = runtime.open(graph, threads=device.threads, profile=True).profile(x, runs=_PROFILED_RUNS)
-        times, other = attribute(profiled, names)
+        times, other = attribute(profiled, names, variants[option])
         scale = totals[option] / max(sum(times.values()) + other, 1e-9)
         rest[option] = other * scale
         for name, ms in times.items():
@@ -102,8 +106,8 @@ def _measure(
     return LatencyTable(device.fingerprint, totals, layers, rest)
 
 
-def _key(graphs: Mapping[str, bytes], names: list[str], device: Device) -> str:
-    told = hashlib.sha256(repr((device.fingerprint, names, sorted(graphs))).encode())
-    for option in sorted(graphs):
-        told.update(hashlib.sha256(graphs[option]).digest())
+def _key(variants: Mapping[str, ModelProto], names: list[str], device: Device) -> str:
+    told = hashlib.sha256(repr((device.fingerprint, names, sorted(variants))).encode())
+    for option in sorted(variants):
+        told.update(hashlib.sha256(variants[option].SerializeToString()).digest())
     return told.hexdigest()[:32]

@@ -16,6 +16,7 @@ from shoestring.report.wording import (
     notes,
     number,
     opponent,
+    over_fp32,
     quantity,
     shorten,
     size,
@@ -57,11 +58,15 @@ def _verdict(receipt: Receipt) -> Markup:
 
 
 def _numbers(receipt: Receipt) -> Iterator[tuple[str, str, str]]:
-    """The four or five numbers one looks for first."""
+    """The four to six numbers one looks for first."""
     subject, speedup, quality = receipt.subject, toughest(receipt), receipt.quality
     if speedup is not None:
         ratio = NONE if receipt.verdict == NOISY else times(speedup.ratio)
         yield "Speed-up", ratio, f"{interval(speedup.low, speedup.high)}, against {opponent(receipt, speedup)}"
+    plain = over_fp32(receipt)
+    if plain is not None:
+        ratio = NONE if receipt.verdict == NOISY else times(plain.ratio)
+        yield "Over fp32", ratio, f"{interval(plain.low, plain.high)}, the original on its best runtime"
     yield "Latency", f"{number(subject.latency_ms)} ms", "median of one batch"
     if quality is not None:
         span_ = interval(quality.low, quality.high, signed=True)

@@ -146,18 +146,30 @@ def toughest(receipt: Receipt) -> Speedup | None:
     return min(receipt.speedup, key=lambda speedup: speedup.ratio, default=None)
 
 
+def over_fp32(receipt: Receipt) -> Speedup | None:
+    """The speed-up over the original as it was, when another baseline is the tougher one."""
+    found = next((speedup for speedup in receipt.speedup if speedup.against == "fp32"), None)
+    return None if found is toughest(receipt) else found
+
+
 def speed_claim(receipt: Receipt) -> str:
-    """One sentence on the speed-up that counts. Claims nothing when the interval holds 1 or the machine was noisy."""
-    speedup = toughest(receipt)
-    if speedup is None:
+    """The speed-up that counts, then the one over fp32. Claims nothing when an interval holds 1 or the machine was
+    noisy."""
+    counting, plain = toughest(receipt), over_fp32(receipt)
+    if counting is None:
         return "No baseline was measured, so no speed-up is claimed."
+    claim = _claim(receipt, counting, ", the fastest baseline")
+    return claim if plain is None or receipt.verdict == NOISY else f"{claim} {_claim(receipt, plain)}"
+
+
+def _claim(receipt: Receipt, speedup: Speedup, called: str = "") -> str:
     against, span = opponent(receipt, speedup), f"95 % interval {interval(speedup.low, speedup.high)}"
     if receipt.verdict == NOISY:
         return f"No speed-up is claimed. Against {against} it lies somewhere in {interval(speedup.low, speedup.high)}."
     if speedup.low <= 1 <= speedup.high:
         return f"No difference in speed to {against} can be shown ({span})."
     slower = "" if speedup.low > 1 else "Slower: "
-    return f"{slower}{fixed(speedup.ratio)} times as fast as {against}, the fastest baseline ({span})."
+    return f"{slower}{fixed(speedup.ratio)} times as fast as {against}{called} ({span})."
 
 
 def verdict_reason(receipt: Receipt) -> str:

@@ -24,26 +24,34 @@ CARD = Card(
     "arXiv 1712.05877",
     kinds=(CONV, DEPTHWISE, LINEAR),
 )
+RANGES = ("min-max", "percentile", "mse", "entropy")
 
 
 @dataclass(frozen=True)
 class Int8:
     """`full`: use the whole s8 range everywhere. The default keeps pairs of neighbouring weights of dense layers small
     enough for processors that add products in 16 bits (x86-64 without VNNI), so that the file is exact everywhere;
-    depthwise layers need no such care."""
+    depthwise layers need no such care. `ranges`: the rule that reads activation ranges off the calibration inputs;
+    None tries the quick ones and keeps the best."""
 
     full: bool = False
+    ranges: str | None = None
     method: str = "int8"
 
     def __str__(self) -> str:
-        return "int8:full" if self.full else "int8"
+        words = [*(["full"] if self.full else []), *([self.ranges] if self.ranges else [])]
+        return ":".join(["int8", *words])
 
 
 def parse(text: str) -> Int8:
-    """`` or `full`."""
-    if text not in ("", "full"):
-        raise BadInput(f"int8: unknown setting {text!r}; write int8 or int8:full")
-    return Int8(full=text == "full")
+    """Words separated by `:`, each at most once: `full` and one of RANGES; nothing for the default."""
+    words = text.split(":") if text else []
+    rules = [word for word in words if word in RANGES]
+    if len(rules) > 1 or words.count("full") > 1 or len(rules) + words.count("full") != len(words):
+        raise BadInput(
+            f"int8: unknown setting {text!r}; write int8, int8:full, int8:{'|'.join(RANGES)} or int8:full:mse"
+        )
+    return Int8("full" in words, rules[0] if rules else None)
 
 
 def options(layer: Layer, device: Device) -> tuple[Setting, ...]:
@@ -53,12 +61,19 @@ def options(layer: Layer, device: Device) -> tuple[Setting, ...]:
 
 def lower(module: nn.Module, setting: Setting) -> tuple[nn.Module, Precision]:
     """The layer stays what it is; its precision changes."""
-    depthwise = isinstance(module, nn.Conv2d) and module.groups > 1 and module.weight.shape[1] == 1
+    depthwise = isinstance(module, nn.Conv1d | nn.Conv2d) and module.groups > 1 and module.weight.shape[1] == 1
     return module, precision(depthwise, setting)
 
 
 def precision(depthwise: bool, setting: Setting) -> Precision:
-    return INT8 if depthwise or getattr(setting, "full", False) else INT8_SAFE16
+    """What the exporter must realise for a layer."""
+    full = isinstance(setting, Int8) and setting.full
+    return INT8 if depthwise or full else INT8_SAFE16
+
+
+def rule(setting: Setting) -> str | None:
+    """The rule for the ranges of activations that was asked for."""
+    return setting.ranges if isinstance(setting, Int8) else None
 
 
 def counts(layer: Layer, setting: Setting) -> Counts:
@@ -67,13 +82,12 @@ def counts(layer: Layer, setting: Setting) -> Counts:
 
 
 def apply(model: nn.Module, settings: Mapping[str, Setting]) -> Applied:
-    """Raises BadInput when a name is not a convolution or linear layer of `model`."""
+    """Names are the inventory's (`conv:2` is the second call of `conv`). Raises BadInput when one is not a convolution
+    or linear layer of `model`."""
+    modules = dict(model.named_modules())
     precisions = {}
     for name, setting in settings.items():
-        try:
-            module = model.get_submodule(name)
-        except AttributeError:
-            module = None
+        module = modules.get(name.partition(":")[0])
         if not isinstance(module, nn.Conv2d | nn.Linear | nn.Conv1d):
             raise BadInput(f"int8: {name!r} is not a convolution or linear layer of the model")
         precisions[name] = lower(module, setting)[1]

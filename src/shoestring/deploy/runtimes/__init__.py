@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import onnx
 
 from shoestring.core.errors import BadInput
 
@@ -34,8 +35,15 @@ class Session(Protocol):
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]: ...
 
     def profile(self, *inputs: np.ndarray, runs: int = 20) -> Mapping[str, float]:
-        """Milliseconds by node (median over `runs`), in the runtime's own names. Only of a session opened to profile."""
+        """Milliseconds by node (median over `runs`), in the runtime's names. Only of a session opened to profile."""
         ...
+
+
+def last_layers(graph: bytes) -> dict[str, str]:
+    """The node that writes each output. Runtimes call other nodes by names of ours, but these after the output."""
+    model = onnx.load_from_string(graph).graph
+    outputs = {value.name for value in model.output}
+    return {name: node.name for node in model.node for name in node.output if name in outputs and node.name}
 
 
 def installed() -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import uuid
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from shoestring.core.errors import BadInput
-from shoestring.deploy.runtimes import TensorSpec
+from shoestring.deploy.runtimes import TensorSpec, last_layers
 
 NAME = "onnxruntime"
 _DTYPES = {
@@ -38,6 +39,7 @@ class OnnxRuntimeSession:
 
     def __init__(self, onnx: bytes, options: ort.SessionOptions):
         self._session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        self._last = last_layers(onnx) if options.enable_profiling else {}
         self.inputs = tuple(map(_spec, self._session.get_inputs()))
         self.outputs = tuple(map(_spec, self._session.get_outputs()))
         self._names = [spec.name for spec in self.inputs]
@@ -56,7 +58,8 @@ class OnnxRuntimeSession:
         samples: dict[str, list[float]] = defaultdict(list)
         for event in events:
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-                samples[event["name"].removesuffix("_kernel_time")].append(event["dur"] / 1000)
+                name = event["name"].removesuffix("_kernel_time")
+                samples[self._last.get(name.removesuffix("_nchwc"), name)].append(event["dur"] / 1000)
         return {name: float(np.median(times[1:])) for name, times in samples.items() if len(times) > 1}
 
 
@@ -77,7 +80,8 @@ def open(
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if profile:
         options.enable_profiling = True
-        options.profile_file_prefix = str(Path(tempfile.gettempdir()) / "shoestring-profile")
+        # The runtime adds the time in seconds, which two sessions may share.
+        options.profile_file_prefix = str(Path(tempfile.gettempdir()) / f"shoestring-{uuid.uuid4().hex}")
     try:
         return OnnxRuntimeSession(onnx, options)
     except Exception as error:  # the runtime's exceptions share no public base class

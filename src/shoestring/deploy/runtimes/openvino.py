@@ -8,7 +8,7 @@ import numpy as np
 import openvino as ov
 
 from shoestring.core.errors import BadInput
-from shoestring.deploy.runtimes import TensorSpec
+from shoestring.deploy.runtimes import TensorSpec, last_layers
 
 NAME = "openvino"
 
@@ -23,7 +23,7 @@ def version() -> str:
 
 
 def default_precision() -> str:
-    """"bf16" on processors with bfloat16 instructions: OpenVINO uses them for float graphs unless told not to."""
+    """bf16 on processors with bfloat16 instructions: OpenVINO uses them for float graphs unless told not to."""
     return "bf16" if "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
 
 
@@ -34,6 +34,7 @@ class OpenVinoSession:
         model = _core().read_model(onnx)
         self._compiled = _core().compile_model(model, "CPU", dict(config))
         self._request = self._compiled.create_infer_request()
+        self._last = last_layers(onnx) if "PERF_COUNT" in config else {}
         self.inputs = tuple(map(_spec, self._compiled.inputs))
         self.outputs = tuple(map(_spec, self._compiled.outputs))
 
@@ -48,7 +49,8 @@ class OpenVinoSession:
             self(*inputs)
             for info in self._request.profiling_info if run else ():
                 if info.status == info.Status.EXECUTED:
-                    samples[info.node_name].append(info.real_time.total_seconds() * 1000)
+                    name = self._last.get(info.node_name, info.node_name)
+                    samples[name].append(info.real_time.total_seconds() * 1000)
         return {name: float(np.median(times)) for name, times in samples.items()}
 
 
@@ -60,6 +62,8 @@ def open(
     if literal:
         raise BadInput("openvino always fuses; run the graph literally on onnxruntime")
     config: dict[str, object] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+    # Its own pinning moves the calling thread to one core, and leaves it there.
+    config["ENABLE_CPU_PINNING"] = False
     if precision == "fp32":
         config["INFERENCE_PRECISION_HINT"] = "f32"
     if profile:

@@ -1,11 +1,11 @@
-"""Strict JSON and typed dataclasses: what a stranger's manifest must pass before anybody uses it."""
+"""Strict JSON and typed dataclasses: what a stranger's file must pass before anybody uses it."""
 
 import dataclasses
 import json
 import math
 import re
 from collections.abc import Mapping
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 MAX_DEPTH = 32
@@ -58,9 +58,40 @@ def mismatch(value: Any, hint: Any, where: str) -> str | None:
     return f"{where} is a {type(value).__name__}, not a {getattr(hint, '__name__', hint)}"
 
 
+def read(value: Any, hint: Any, where: str) -> Any:
+    """`value`, as JSON is parsed, as the type `hint`: objects become dataclasses, lists tuples; a union is one with
+    None. Raises ValueError where a type is another, a field is unknown, or one without a default is missing."""
+    if isinstance(hint, UnionType):
+        if value is None:
+            return None
+        (hint,) = (option for option in get_args(hint) if option is not NoneType)
+    if dataclasses.is_dataclass(hint):
+        return hint(**_fields(value, hint, where))  # type: ignore[operator]  # a class here, not an instance
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{where} is a {type(value).__name__}, not a list")
+        return tuple(read(item, get_args(hint)[0], f"{where}[{i}]") for i, item in enumerate(value))
+    if fault := mismatch(value, hint, where):
+        raise ValueError(fault)
+    return value
+
+
 def one_line(text: object) -> str:
     """Safe to print: what a hostile file makes an error say could drive a terminal, or fill it."""
     return " ".join("".join(char if char.isprintable() else " " for char in str(text)[:1000]).split())[:250]
+
+
+def _fields(value: Any, kind: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where} is a {type(value).__name__}, not an object")
+    hints = get_type_hints(kind)
+    for name in value:
+        if name not in hints:
+            raise ValueError(f"{where} has the unknown field {str(name)[:40]!r}")
+    for field in dataclasses.fields(kind):
+        if field.name not in value and field.default is field.default_factory is dataclasses.MISSING:
+            raise ValueError(f"{where} has no {field.name}")
+    return {name: read(item, hints[name], f"{where}.{name}") for name, item in value.items()}
 
 
 def _first(faults: Any) -> str | None:

@@ -1,6 +1,8 @@
 """Strict JSON and typed dataclasses."""
 
+import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoestring.deploy.schema import MAX_DEPTH, dump_json, mismatch, parse_json
+from shoestring.core.schema import MAX_DEPTH, dump_json, mismatch, one_line, parse_json, read
 
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=8)
 PLAIN = st.recursive(
@@ -119,3 +121,48 @@ def test_a_mismatch_names_its_place(value: Any, where: str) -> None:
     fault = mismatch(value, Outer, "it")
     assert fault is not None
     assert fault.startswith(where)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Outer("a"), Outer("a", (Inner(1), Inner(2.5, 3)), Inner(0.5), {"x": 1}, [{"any": None}], True)],
+)
+def test_what_a_dataclass_is_as_json_is_read_back(value: Outer) -> None:
+    assert read(json.loads(json.dumps(dataclasses.asdict(value))), Outer, "it") == value
+    assert read(dataclasses.asdict(value), Outer, "it") == value
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ([], "it is a list, not an object"),
+        ({}, "it has no name"),
+        ({"name": "a", "nmae": 1}, "it has the unknown field 'nmae'"),
+        ({"name": "a", "x" * 99: 1}, f"it has the unknown field '{'x' * 40}'"),
+        ({"name": 1}, "it.name is a int, not a str"),
+        ({"name": "a", "inner": "bc"}, "it.inner is a str, not a list"),
+        ({"name": "a", "inner": {}}, "it.inner is a dict, not a list"),
+        ({"name": "a", "inner": [{"ratio": 1}, {}]}, "it.inner[1] has no ratio"),
+        ({"name": "a", "inner": [{"ratio": 1, "count": 1.0}]}, "it.inner[0].count is a float, not a int"),
+        ({"name": "a", "best": {"ratio": None}}, "it.best.ratio is a NoneType, not a float"),
+        ({"name": "a", "sizes": {"x": 1.5}}, "it.sizes['x'] is a float, not a int"),
+        ({"name": "a", "met": 0}, "it.met is a int, not a bool"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_its_place(value: Any, fault: str) -> None:
+    with pytest.raises(ValueError, match="^" + re.escape(fault) + "$"):
+        read(value, Outer, "it")
+
+
+@given(st.text())
+def test_one_line_is_short_and_printable(text: str) -> None:
+    line = one_line(text)
+    assert line.isprintable()
+    assert len(line) <= 250
+    assert line == line.strip()
+
+
+def test_one_line_keeps_what_can_be_read() -> None:
+    assert one_line(" two\n\nlines,\tand é ") == "two lines, and é"
+    assert one_line(ValueError("\x1b[2Jgone")) == "[2Jgone"
+    assert one_line("x" * 999) == "x" * 250

@@ -1,0 +1,57 @@
+import json
+from pathlib import Path
+
+import pytest
+
+import shoestring as package
+from shoestring.cli.explain import require_cpu
+from shoestring.core.errors import BadInput
+from shoestring.core.explanation import VERDICTS
+
+LAYERS = ["stem.0", "blocks.0.depthwise.0", "blocks.0.project.0", "blocks.1.project.0", "classifier"]
+
+
+def test_every_layer_is_explained(shoestring, quick, tiny: str, tmp_path: Path) -> None:
+    told = shoestring(
+        "explain", tiny, "--input", "3x32x32", "--json", tmp_path / "x.json", "--html", tmp_path / "x.html"
+    )
+    assert (told.code, told.err) == (0, "")
+    data = json.loads((tmp_path / "x.json").read_text())
+    assert data["model"] == "tiny"
+    assert data["totals"] == pytest.approx({"original": 4.0, "int8": 2.0}, rel=1e-3)
+    explained = {item["layer"]["name"]: item for item in data["layers"]}
+    page = (tmp_path / "x.html").read_text()
+    for name in LAYERS:
+        assert name in told.out
+        assert name in page
+        (effect,) = explained[name]["effects"]
+        assert effect["method"] == "int8"
+        assert effect["verdict"] in VERDICTS
+        assert effect["ms"] >= 0
+    assert explained["stem.0"]["layer"]["macs"] == 16 * 16 * 16 * 27
+    assert sum(item["original_ms"] for item in explained.values()) <= 4.0 * 1.01
+    assert page.startswith("<!doctype html>") or page.startswith("<!DOCTYPE html>")
+
+
+def test_the_same_from_python(quick, tiny: str) -> None:
+    told = package.explain(tiny, input="3x32x32", runtime="onnxruntime")
+    assert set(LAYERS) <= {item.layer.name for item in told.layers}
+    assert told.device["runtime"] == "onnxruntime"
+
+
+def test_another_runtime(shoestring, quick, tiny: str) -> None:
+    told = shoestring("explain", tiny, "--input", "3x32x32", "--runtime", "tvm")
+    assert told.code == 2
+    assert "unknown 'tvm'" in told.said
+
+
+def test_only_the_processor_is_offered() -> None:
+    require_cpu("cpu")
+    with pytest.raises(BadInput, match="'cuda' is not offered here; write cpu"):
+        require_cpu("cuda")
+
+
+def test_a_place_that_cannot_be_written_is_refused_first(shoestring, tiny: str, tmp_path: Path) -> None:
+    told = shoestring("explain", tiny, "--input", "3x32x32", "--html", tmp_path / "nowhere" / "x.html")
+    assert told.code == 2
+    assert "there is no folder" in told.said

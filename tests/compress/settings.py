@@ -1,0 +1,38 @@
+"""One row a method: what sends it through the contract tests. A new method adds a row and nothing else."""
+
+from dataclasses import dataclass, field
+
+from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, Layer
+
+# Layers to count: of each kind one whose numbers are quickly worked out by hand.
+LAYERS = {
+    CONV: Layer("conv", CONV, "Conv", (2, 4, 4), (3, 4, 4), (3, 2, 3, 3), bias=True, macs=16 * 3 * 18),
+    DEPTHWISE: Layer("dw", DEPTHWISE, "Conv", (4, 4, 4), (4, 4, 4), (4, 1, 3, 3), groups=4, macs=16 * 4 * 9),
+    LINEAR: Layer("fc", LINEAR, "Linear", (8,), (5,), (5, 8), bias=True, macs=40),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """`settings`: as a user writes them after `NAME:`, the default first; `wrong`: what must be refused. `bits`: for a
+    setting and each kind of LAYERS the bits that are stored. `multiplies`: width of the products. `error`: how far the
+    outputs of `tests/tiny.py` may move in the file, as a share of their range."""
+
+    settings: tuple[str, ...]
+    wrong: tuple[str, ...]
+    bits: dict[str, dict[str, int]] = field(default_factory=dict)
+    multiplies: dict[str, int] = field(default_factory=dict)
+    error: float = 0.1
+
+
+# 8 bits a weight; 32 bits for the scale of each output channel and for each bias
+_INT8 = {CONV: 54 * 8 + 3 * 32 + 3 * 32, DEPTHWISE: 36 * 8 + 4 * 32, LINEAR: 40 * 8 + 5 * 32 + 5 * 32}
+
+ROWS: dict[str, Row] = {
+    "int8": Row(
+        settings=("", "full", "mse", "entropy", "full:percentile"),
+        wrong=("w4", "full:full", "mse:entropy", "FULL", ":", " "),
+        bits={"": _INT8, "full": _INT8},
+        multiplies={"": 8, "full": 8},
+    ),
+}

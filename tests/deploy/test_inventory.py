@@ -1,0 +1,86 @@
+"""The layers of exported graphs, against `graph.inventory` on the torch model they were exported from."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from onnx import ModelProto, helper
+from torch import Tensor, nn
+
+from shoestring.core.layer import OTHER, Layer
+from shoestring.deploy.export import export
+from shoestring.deploy.inventory import inventory
+from shoestring.deploy.rewrite import tidy
+from shoestring.graph.capture import capture
+from shoestring.graph.fold import fold
+from shoestring.graph.inventory import inventory as torch_inventory
+
+Build = Callable[..., ModelProto]
+
+
+def told(layers: tuple[Layer, ...]) -> list[tuple[object, ...]]:
+    """What both can know of layers with weights. A bias of a product over a sequence is a node of its own in ONNX."""
+    return [
+        (la.name, la.kind, la.input, la.output, la.weight, la.stride, la.groups, la.macs) for la in layers if la.weight
+    ]
+
+
+def test_the_layers_are_those_of_the_torch_model(network: nn.Module, floats: ModelProto) -> None:
+    ours = inventory(floats)
+    theirs = tuple(
+        replace(layer, input=(3, 16, 16)) if layer.name == "stem.1" else layer  # ONNX has the padding inside
+        for layer in torch_inventory(network, (3, 16, 16))
+    )
+    assert told(ours) == told(theirs) and len(told(ours)) == 8
+    assert {layer.name: layer.bias for layer in ours if layer.weight} == {
+        la.name: la.bias for la in theirs if la.weight
+    }
+    assert sum(layer.macs for layer in ours) == sum(layer.macs for layer in theirs) > 0
+    assert [layer.op for layer in ours if not layer.weight].count("Add") == 1
+    assert not any("clip" in layer.name or "relu" in layer.name for layer in ours)  # they belong to their layers
+
+
+class Unusual(nn.Module):
+    """A module called twice, a transposed convolution, linear layers on a sequence, attention, one dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, stride=(1, 2), padding=1)
+        self.up = nn.ConvTranspose2d(4, 6, 2, 2, groups=2)
+        self.inner = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3, bias=False))
+        self.last = nn.Conv1d(3, 5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.up(self.conv(torch.relu(self.conv(x))))
+        x = self.inner(x.flatten(2).transpose(1, 2))
+        x = torch.softmax(x @ x.transpose(1, 2), -1) @ x
+        return self.last(x.transpose(1, 2))
+
+
+def test_unusual_layers_too() -> None:
+    model = fold(capture(Unusual().eval(), (4, 8, 8)))
+    ours, theirs = inventory(export(model, (4, 8, 8))), torch_inventory(model, (4, 8, 8))
+    assert told(ours) == told(theirs)
+    names = ["conv", "conv:2", "up", "inner.0", "inner.2", "last"]
+    assert [layer.name for layer in ours if layer.weight] == names
+    assert sum(layer.macs for layer in ours) == sum(layer.macs for layer in theirs)
+    assert sum(layer.macs for layer in ours if layer.op == "MatMul" and layer.kind == OTHER) > 0
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_weights_are_out_by_in_however_they_are_stored(build: Build, transposed: int) -> None:
+    weight = np.zeros((5, 7) if transposed else (7, 5), np.float32)
+    node = helper.make_node("Gemm", ["x", "fc.weight"], ["y"], transB=transposed)
+    (layer,) = inventory(tidy(build([node], {"fc.weight": weight}, [1, 7], [1, 5])))
+    assert (layer.name, layer.weight, layer.input, layer.output, layer.macs) == ("fc", (5, 7), (7,), (5,), 35)
+
+
+def test_a_computed_weight_is_no_layer_to_compress(build: Build) -> None:
+    nodes = [
+        helper.make_node("Sigmoid", ["w"], ["v"], name="v"),
+        helper.make_node("Conv", ["x", "v"], ["y"], name="conv"),
+    ]
+    model = tidy(build(nodes, {"w": np.ones((4, 4, 1, 1), np.float32)}, [1, 4, 8, 8], [1, 4, 8, 8]))
+    assert [(layer.name, layer.kind) for layer in inventory(model)] == [("v", OTHER), ("conv", OTHER)]

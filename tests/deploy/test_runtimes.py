@@ -1,0 +1,131 @@
+"""What all runtimes have in common: the same outputs for the same graph, and one line for a bad one."""
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, helper
+
+from shoestring.core.errors import BadInput
+from shoestring.deploy import runtimes
+from shoestring.deploy.runtimes import TensorSpec, get, installed
+
+Build = Callable[..., ModelProto]
+
+
+def test_the_base_runtime_is_always_there() -> None:
+    assert installed()[0] == "onnxruntime" == get("onnxruntime").NAME
+
+
+def test_an_unknown_runtime_is_refused() -> None:
+    with pytest.raises(BadInput, match="unknown 'tensorrt'; known are onnxruntime, openvino"):
+        get("tensorrt")
+
+
+def test_an_absent_runtime_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: sys if name == "onnxruntime" else None)
+    assert installed() == ("onnxruntime",)
+    with pytest.raises(BadInput, match=r'pip install "shoestring\[openvino\]"'):
+        get("openvino")
+
+
+@pytest.mark.parametrize("graph", ["floats", "quantised", "mixed"])
+def test_all_give_the_same_outputs(request: pytest.FixtureRequest, inputs: list[np.ndarray], graph: str) -> None:
+    model = request.getfixturevalue(graph).SerializeToString()
+    outputs = [
+        np.concatenate([s(x)[0] for x in inputs]) for s in (get(n).open(model, precision="fp32") for n in installed())
+    ]
+    # Of a quantised network, a code on a rounding border may fall to the other side: the loss of a step.
+    tolerance = 1e-4 if graph == "floats" else 1e-2
+    for other in outputs[1:]:
+        assert np.linalg.norm(other - outputs[0]) < tolerance * np.linalg.norm(outputs[0])
+
+
+@pytest.mark.parametrize("name", installed())
+def test_sessions_tell_what_they_take_and_give(classifier: ModelProto, name: str) -> None:
+    session = get(name).open(classifier.SerializeToString())
+    assert session.inputs == (TensorSpec("x", (1, 3, 8, 8), np.dtype(np.float32)),)
+    assert session.outputs == (TensorSpec("y", (1, 5), np.dtype(np.float32)),)
+    assert get(name).default_precision() in ("fp32", "bf16")
+    assert get(name).version()[0].isdigit()
+
+
+@pytest.mark.parametrize("name", installed())
+def test_open_axes_are_told_as_one(build: Build, name: str) -> None:
+    model = build([helper.make_node("Relu", ["x"], ["y"])], {}, ["batch", 3], ["batch", 3])
+    session = get(name).open(model.SerializeToString())
+    assert session.inputs[0].shape == session.outputs[0].shape == (1, 3)
+    x = np.array([[-1, 0, 2], [3, -4, 5]], np.float32)
+    assert np.array_equal(session(x)[0], np.maximum(x, 0))
+
+
+@pytest.mark.parametrize("name", installed())
+def test_inputs_and_outputs_keep_their_order(build: Build, name: str) -> None:
+    model = build([helper.make_node("Neg", ["x"], ["y"])], {}, [1, 2], [1, 2])
+    model.graph.input.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, 2]))
+    model.graph.output.append(helper.make_tensor_value_info("d", TensorProto.FLOAT, [1, 2]))
+    model.graph.node.append(helper.make_node("Sub", ["x", "a"], ["d"]))
+    session = get(name).open(model.SerializeToString())
+    assert [spec.name for spec in session.inputs] == ["x", "a"]
+    assert [spec.name for spec in session.outputs] == ["y", "d"]
+    got = session(np.full((1, 2), 5, np.float32), np.full((1, 2), 3, np.float32))
+    assert [value.tolist() for value in got] == [[[-5, -5]], [[2, 2]]]
+
+
+@pytest.mark.parametrize("name", installed())
+def test_outputs_are_the_callers_own(classifier: ModelProto, name: str) -> None:
+    """A later call does not change what an earlier one gave."""
+    session = get(name).open(classifier.SerializeToString())
+    first = session(np.zeros((1, 3, 8, 8), np.float32))[0]
+    session(np.ones((1, 3, 8, 8), np.float32))
+    assert np.allclose(first, np.arange(5))
+
+
+@pytest.mark.parametrize("name", installed())
+def test_threads_change_nothing_but_speed(quantised: ModelProto, inputs: list[np.ndarray], name: str) -> None:
+    one, two, all_of_them = (get(name).open(quantised.SerializeToString(), threads=threads) for threads in (1, 2, 0))
+    assert np.allclose(one(inputs[0])[0], two(inputs[0])[0], rtol=1e-5)
+    assert np.allclose(one(inputs[0])[0], all_of_them(inputs[0])[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", installed())
+def test_bad_graphs_are_refused_in_one_line(classifier: ModelProto, name: str) -> None:
+    broken = ModelProto()
+    broken.CopyFrom(classifier)
+    broken.graph.node[0].input[1] = "nowhere"
+    unknown = ModelProto()
+    unknown.CopyFrom(classifier)
+    unknown.graph.node[1].op_type = "NoSuchOperator"
+    for data in (b"", b"no graph", broken.SerializeToString(), unknown.SerializeToString()):
+        with pytest.raises(BadInput, match=f"^{name} .* refuses the graph: ") as refused:
+            get(name).open(data)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", installed())
+@pytest.mark.parametrize("graph", ["floats", "quantised"])
+def test_profiles_speak_of_layers(
+    request: pytest.FixtureRequest, inputs: list[np.ndarray], name: str, graph: str
+) -> None:
+    """Every layer is found by the beginning of a name: runtimes append what they fused."""
+    model = request.getfixturevalue(graph)
+    profile = get(name).open(model.SerializeToString(), profile=True).profile(inputs[0], runs=3)
+    assert profile and all(ms >= 0 for ms in profile.values())
+    layers = ["stem.1", "depthwise.0", "project.0", "reduce", "expand", "grouped", "mix", "head"]
+    assert [layer for layer in layers if not any(node.startswith(layer) for node in profile)] == []
+
+
+@pytest.mark.parametrize("name", installed())
+def test_profiles_name_a_convolution_that_writes_the_output(build: Build, name: str) -> None:
+    """Runtimes would call it after the output."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="first"),
+        helper.make_node("Conv", ["a", "w"], ["result"], name="second"),
+        helper.make_node("Neg", ["a"], ["y"], name="other"),
+    ]
+    model = build(nodes, {"w": np.ones((8, 8, 1, 1), np.float32)}, [1, 8, 9, 9], [1, 8, 9, 9])
+    model.graph.output.append(helper.make_tensor_value_info("result", TensorProto.FLOAT, [1, 8, 9, 9]))
+    profile = get(name).open(model.SerializeToString(), profile=True).profile(np.ones((1, 8, 9, 9), np.float32), runs=3)
+    assert any(node.startswith("second") for node in profile), profile
+    assert profile.keys().isdisjoint({"result", "result_nchwc"}), profile

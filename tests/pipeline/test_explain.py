@@ -1,0 +1,70 @@
+"""What explain says of a network whose times are made by hand, and really measured once."""
+
+from dataclasses import replace
+
+import pytest
+
+from shoestring.compress.int8 import precision
+from shoestring.core.device import RUNS, SLOWER, Device
+from shoestring.core.precision import INT8, INT8_SAFE16
+from shoestring.pipeline.explain import explain, int8_precisions
+from shoestring.pipeline.original import Original
+from shoestring.pipeline.table import LatencyTable
+
+
+@pytest.fixture
+def table(original: Original, monkeypatch: pytest.MonkeyPatch) -> LatencyTable:
+    """8 bits halve the stem, change the classifier by 2 %, and double everything else."""
+    names = [layer.name for layer in original.layers]
+    int8 = dict.fromkeys(names, 2.0) | {"stem.0": 0.5, "classifier": 0.98}
+    made = LatencyTable(
+        device="here",
+        totals={"fp32": 9.0, "int8": 12.0},
+        layers={name: {"fp32": 1.0, "int8": int8[name]} for name in names},
+        rest={"fp32": 0.0, "int8": 0.0},
+    )
+    monkeypatch.setattr("shoestring.pipeline.explain.latency_table", lambda *_, **__: made)
+    return made
+
+
+def test_each_layer_with_what_8_bits_do_to_it(original: Original, device: Device, table: LatencyTable) -> None:
+    told = explain(original, device)
+    assert told.model == "tiny"
+    assert told.totals == {"original": 9.0, "int8": 12.0}
+    assert [item.layer for item in told.layers] == list(original.layers)
+    assert {item.original_ms for item in told.layers} == {1.0}
+    effects = {item.layer.name: item.effects for item in told.layers}
+    assert {name for name, found in effects.items() if found} == set(int8_precisions(original))
+    (stem,), (classifier,), (project,) = (effects[name] for name in ("stem.0", "classifier", "blocks.0.project.0"))
+    assert (stem.name, stem.verdict, stem.ms, stem.note) == ("int8", RUNS, 0.5, "")
+    assert (classifier.verdict, project.verdict) == (SLOWER, SLOWER)  # 2 % is no gain
+    assert (project.ms, project.note) == (2.0, "not faster than fp32 here")
+    assert {effect.source for found in effects.values() for effect in found} == {"measured in the whole network"}
+
+
+def test_notes_quote_the_contract_and_confess_random_weights(original, device: Device, table: LatencyTable) -> None:
+    notes = explain(original, device).notes
+    assert len(notes) == len(device.capabilities)
+    for entry, note in zip(device.capabilities, notes, strict=True):
+        assert note.startswith(f"{entry.feature}: {entry.verdict}")
+        assert entry.source in note
+    random = explain(replace(original, trained=False), device).notes
+    assert random == ("The weights are random; times do not depend on that.", *notes)
+
+
+def test_precisions(original: Original) -> None:
+    """Depthwise layers are computed without pairs, so they keep the full range."""
+    found = int8_precisions(original)
+    assert found["blocks.0.depthwise.0"] == INT8 == precision(True, None)
+    assert {p for name, p in found.items() if "depthwise" not in name} == {INT8_SAFE16}
+
+
+def test_really_measured(original: Original, device: Device, brief) -> None:
+    stages: list[tuple[str, float]] = []
+    told = explain(original, device, lambda stage, share: stages.append((stage, share)))
+    assert set(told.totals) == {"original", "int8"}
+    assert all(ms > 0 for ms in told.totals.values())
+    in_fp32 = sum(item.original_ms for item in told.layers)
+    assert 0 < in_fp32 <= told.totals["original"] * 1.000001
+    assert stages[-1] == ("latency table", 1.0)
+    assert told.to_json()["device"]["runtime"] == "onnxruntime"

@@ -1,0 +1,27 @@
+from onnx import ModelProto
+
+from shoestring.deploy import runtimes
+from shoestring.pipeline import stopwatch
+from shoestring.pipeline.stopwatch import fastest, milliseconds
+
+
+def test_real_times(variants: dict[str, ModelProto], brief) -> None:
+    """The network twice: equal, whatever the machine does meanwhile."""
+    graph, shares = variants["fp32"], []
+    times = milliseconds({"one": (graph, "onnxruntime"), "two": (graph, "onnxruntime")}, 1, progress=shares.append)
+    assert set(times) == {"one", "two"}
+    assert 0 < times["one"] < 100
+    assert 0.5 < times["one"] / times["two"] < 2
+    assert shares[-1] == 1.0
+
+
+def test_the_fastest_runtime_is_the_one_with_the_least_time(variants: dict[str, ModelProto], timed) -> None:
+    for winner in runtimes.installed():
+        timed({winner: 1.0})
+        assert fastest(variants["int8"], 1) == winner
+
+
+def test_the_only_runtime_is_the_fastest_without_timing(monkeypatch) -> None:
+    monkeypatch.setattr(runtimes, "installed", lambda: ("onnxruntime",))
+    monkeypatch.delattr(stopwatch, "milliseconds")
+    assert fastest(ModelProto(), 1) == "onnxruntime"
