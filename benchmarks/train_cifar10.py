@@ -1,4 +1,14 @@
-"""CLAIM PLACEHOLDER"""
+"""A small CIFAR-10 network for the training experiments: 88.8 % top-1 (4,438 of 5,000 test pictures, one view each).
+
+    PYTHONPATH=src python benchmarks/train_cifar10.py --data DIR [--out DIR] [--epochs 22] [--seed 0] [--threads 2]
+
+MobileNetV2-like, swish, 856,906 parameters, 27.9 million multiply-adds. The goal was 92 %: not reached. The run got 22
+epochs, about 4.3 million pictures at 20x20, 24x24 and at last 32x32 pixels, in 5,446 s (91 min) on two shared cores of
+an AMD EPYC (AVX2), torch 2.13.0, and was still improving with each; the pictures are lossy JPEGs besides.
+Reported are the weights after the last epoch. The length of the run was settled while it ran: in its ninth epoch the
+step size fell to 0.91 of its peak and then returned, which a run of this script from the start does not repeat.
+`checkpoints/README.md` says more.
+"""
 
 import argparse
 import io
@@ -6,6 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +34,6 @@ STD = (0.247, 0.243, 0.261)
 
 BATCH = 256
 SMOOTHING = 0.1
-EMA_DECAY = 0.998
 WARMUP = 1.5  # epochs over which the step size rises
 HOLD = 0.45  # share of the run after which it falls, in a straight line, to zero
 SIDES = ((0.31, 20), (0.88, 24), (1.0, 32))  # picture side in pixels, up to that share of the run
@@ -35,8 +45,7 @@ def load(path: Path) -> tuple[Tensor, Tensor]:
     """Decode one split: pictures (N, 3, 32, 32) uint8 and labels (N,) int64."""
     with np.load(path) as file:
         data, offset, label = file["jpeg"].tobytes(), file["offset"], file["label"]
-    ends = zip(offset[:-1], offset[1:], strict=True)
-    pictures = [np.asarray(Image.open(io.BytesIO(data[a:b])).convert("RGB")) for a, b in ends]
+    pictures = [np.asarray(Image.open(io.BytesIO(data[a:b])).convert("RGB")) for a, b in pairwise(offset)]
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(label).long()
 
 
@@ -131,16 +140,6 @@ def schedule(epoch: float, epochs: int) -> float:
 
 
 @torch.no_grad()
-def average(ema: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move `ema`, batch-norm statistics included, towards `model`."""
-    for slow, fast in zip(ema.state_dict().values(), model.state_dict().values(), strict=True):
-        if slow.is_floating_point():
-            slow.lerp_(fast, 1 - decay)
-        else:
-            slow.copy_(fast)
-
-
-@torch.no_grad()
 def accuracy(model: nn.Module, pictures: Tensor, labels: Tensor, device: torch.device) -> float:
     """Top-1 on plain pictures: one view each, no test-time augmentation."""
     model.eval()
@@ -154,11 +153,11 @@ def accuracy(model: nn.Module, pictures: Tensor, labels: Tensor, device: torch.d
 def write(path: Path, content: bytes) -> None:
     """Replace `path` so that a reader, or a crash, finds the old file or the new one and nothing between."""
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
+    with temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def export(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
@@ -183,15 +182,13 @@ def main() -> None:
     test_x, test_y = load(args.data / "test.npz")
 
     torch.manual_seed(args.seed)
-    model, ema = cifar_mobilenet().to(device), cifar_mobilenet().to(device)
-    ema.load_state_dict(model.state_dict())
+    model = cifar_mobilenet().to(device)
     chosen = optimizers(model)
     epoch, seconds, result = 0, 0.0, 0.0
     saved = args.out / "last.pt"
     if saved.exists():
         run = torch.load(saved, map_location=device, weights_only=True)
         model.load_state_dict(run["model"])
-        ema.load_state_dict(run["ema"])
         for optimizer, state in zip(chosen, run["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         epoch, seconds, result = run["epoch"], run["seconds"], run["accuracy"]
@@ -212,20 +209,17 @@ def main() -> None:
                 optimizer.step()
                 optimizer.zero_grad()
             step += 1
-            average(ema, model, min(EMA_DECAY, step / (step + 10)))
             total += loss.detach()
-            if step % 20 == 0:
-                write(args.out / "alive", f"epoch {epoch} step {step} seconds {time.time() - start:.0f}\n".encode())
         epoch += 1
         seconds += time.time() - start
-        result = accuracy(ema, test_x, test_y, device)
+        result = accuracy(model, test_x, test_y, device)
         line = {
             "epoch": epoch, "side": side, "lr": round(factor, 4), "loss": round(float(total) / steps, 4),
-            "now": accuracy(model, test_x, test_y, device), "ema": result, "seconds": round(seconds),
+            "accuracy": result, "seconds": round(seconds),
         }  # fmt: skip
         print(json.dumps(line), flush=True)
         buffer = io.BytesIO()
-        run = {"model": model.state_dict(), "ema": ema.state_dict(), "optimizers": [o.state_dict() for o in chosen]}
+        run = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in chosen]}
         torch.save(run | {"epoch": epoch, "seconds": seconds, "accuracy": result}, buffer)
         write(saved, buffer.getvalue())
 
@@ -233,7 +227,7 @@ def main() -> None:
         "accuracy": f"{result:.4f}", "epochs": str(epoch), "seed": str(args.seed),
         "mean": json.dumps(MEAN), "std": json.dumps(STD),
     }  # fmt: skip
-    export(ema, args.out / "cifar_mobilenet.safetensors", metadata)
+    export(model, args.out / "cifar_mobilenet.safetensors", metadata)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -15,6 +16,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from shoestring.core.ladder import Point
+from shoestring.deploy.session import load
 from shoestring.deploy.shoe import Contents, write
 
 # Python imports `sitecustomize` as it starts, so that children are without the packages too.
@@ -107,6 +109,16 @@ def test_load(lean: tuple[str, dict[str, str]], artifact: Path, pictures: dict[s
         done = python(lean, LOAD, artifact, path)
         assert done.returncode == 0, done.stderr
         assert done.stdout.split()[0] == colour
+
+
+def test_a_fitted_file(lean: tuple[str, dict[str, str]], fitted: Any, photographs: Path) -> None:
+    """What `fit` wrote with torch gives the same answers without."""
+    done = python(lean, RUN, "run", fitted.path, photographs, "--top", 1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    answers = [line.split("%  ")[1] for line in done.stdout.splitlines() if "%  " in line]
+    model = load(fitted.path, runtime="onnxruntime")  # the one that is there in both
+    assert answers == [model(path)[0].label for path in sorted(photographs.rglob("*.*"))]
+    assert len(set(answers)) > 1
 
 
 def test_what_needs_torch_says_so_in_one_line(lean: tuple[str, dict[str, str]], tmp_path: Path) -> None:

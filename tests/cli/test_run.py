@@ -123,7 +123,7 @@ def test_what_is_refused(fitted, pictures: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(BadInput, match=reason):
             package.run(fitted.path, inputs)
-    with pytest.raises(BadInput, match="not a .shoe file"):
+    with pytest.raises(BadInput, match=r"not a \.shoe file"):
         package.run(pictures / "0.png", [pictures])
 
 

@@ -1,83 +1,93 @@
-"""From a network and what the user named to a Task, data and Samples."""
+"""What a fit takes of images: preprocessing, labels, data and samples, for every kind of network."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from shoestring.core.errors import BadInput
+from shoestring.deploy.preprocess import preprocess
+from shoestring.image.dataset import Dataset
 from shoestring.image.fitting import image_task, judged_samples, labels, load, spec_of
+from shoestring.image.task import ImageClassification
 from shoestring.pipeline.original import Original
 
-
-def original(shape: tuple[int, ...], output: list[int], **known: Any) -> Original:
-    ends = [
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)]
-        for name, dims in (("input", [1, *shape]), ("output", output))
-    ]
-    return Original("net", helper.make_model(helper.make_graph([], "g", *ends)), (), shape, **known)
+SPEC = {"kind": "tensor", "shape": [3, 32, 32]}
 
 
-def test_the_networks_own_spec_comes_first() -> None:
-    spec = {"kind": "image", "resize": None, "interpolation": "bilinear", "crop": [4, 4], "mean": [0.0] * 3}
-    assert spec_of(original((3, 4, 4), [1, 10], preprocess=spec)) is spec
+def network(shape: tuple[int, ...], output: list[int], **given: object) -> Original:
+    """An original of these shapes; nothing runs it."""
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, *shape]), ("y", output))]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", values[:1], values[1:])
+    model: ModelProto = helper.make_model(graph)
+    return Original("n", model, (), shape, **given)  # type: ignore[arg-type]
 
 
-def test_photographs_get_the_usual_spec() -> None:
-    spec = spec_of(original((3, 224, 224), [1, 10]))
-    assert spec["kind"] == "image" and spec["crop"] == [224, 224] and spec["resize"] == 256
-    # ImageNet's mean and deviation in 0..255, as published for 0..1
-    assert np.allclose(spec["mean"], np.array([0.485, 0.456, 0.406]) * 255)
-    assert np.allclose(spec["std"], np.array([0.229, 0.224, 0.225]) * 255)
+def test_the_networks_own_preprocessing_and_labels_come_first() -> None:
+    task = image_task(network((3, 32, 32), [1, 2], preprocess=SPEC, labels=("no", "yes")))
+    assert (task.preprocess, task.labels, task.outputs) == (SPEC, ("no", "yes"), 2)
 
 
-def test_an_oblong_crop_fits_into_what_was_resized() -> None:
-    spec = spec_of(original((3, 96, 192), [1, 10]))
-    assert spec["resize"] >= max(spec["crop"])
+@pytest.mark.parametrize("shape", [(3, 224, 224), (3, 32, 32), (3, 24, 40), (3, 40, 24), (3, 1, 1)])
+@pytest.mark.parametrize("size", [(300, 200), (200, 300), (37, 37)])
+def test_the_usual_preprocessing_fits_every_size(shape: tuple[int, int, int], size: tuple[int, int]) -> None:
+    """Mid-grey is 0 within a standard deviation, whatever the network's and the photograph's shape."""
+    spec = spec_of(network(shape, [1, 10]))
+    x = preprocess(spec, np.full((*size, 3), 115, np.uint8))
+    assert x.shape == shape
+    assert np.abs(x).max() < 0.25
+    # As the ImageNet networks of torchvision have it: 224 from 256.
+    assert spec["resize"] == round(max(shape[1:]) / 0.875)
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (12,), (4, 8, 8)])
-def test_other_inputs_are_tensors(shape: tuple[int, ...]) -> None:
-    assert spec_of(original(shape, [1, 10])) == {"kind": "tensor", "shape": list(shape)}
+@pytest.mark.parametrize("shape", [(1, 28, 28), (64,), (4, 32, 32), (3, 8, 32, 32)])
+def test_what_takes_no_photograph_takes_tensors(shape: tuple[int, ...]) -> None:
+    assert spec_of(network(shape, [1, 10])) == {"kind": "tensor", "shape": list(shape)}
 
 
-def test_the_task_knows_how_many_outputs_there_are() -> None:
-    assert image_task(original((3, 8, 8), [1, 7])).outputs == 7
-    assert image_task(original((3, 8, 8), [1, 7, 4, 4])).outputs == 0  # a dense map has no classes
+@pytest.mark.parametrize(("output", "count"), [([1, 10], 10), ([1, 3, 8, 8], 0), ([1], 0), ([1, 1], 1)])
+def test_outputs(output: list[int], count: int) -> None:
+    assert image_task(network((3, 32, 32), output)).outputs == count
 
 
-@pytest.mark.parametrize(("data", "demo"), [(None, False), ("photos", True)])
-def test_data_or_demo_but_one_of_them(data: str | None, demo: bool) -> None:
-    with pytest.raises(BadInput, match="give --data DIR, or --demo"):
-        load(data, demo, image_task(original((3, 8, 8), [1, 2])))
+@pytest.mark.parametrize(
+    ("own", "named", "outputs", "expected"),
+    [
+        (("x", "y"), ("a", "b"), 2, ("x", "y")),  # the network's own
+        ((), ("a", "b"), 2, ("a", "b")),
+        ((), ("a", ""), 2, ()),  # one has no name
+        ((), ("a",), 2, ()),
+        ((), (), 2, ()),
+        ((), (), 0, ()),
+        ((), ("a", "b"), 0, ()),  # a map has no classes
+    ],
+)
+def test_labels(own: tuple[str, ...], named: tuple[str, ...], outputs: int, expected: tuple[str, ...]) -> None:
+    task = ImageClassification(SPEC, own, outputs)
+    assert labels(task, Dataset((), named)) == expected
 
 
-@pytest.fixture
-def photos(save: Callable[..., Path], tmp_path: Path) -> Path:
-    for number in range(8):
-        save(tmp_path / "photos" / ("cat" if number % 2 else "dog") / f"{number}.png", seed=number)
-    return tmp_path / "photos"
+def test_data_or_demo(photographs: Path) -> None:
+    task = image_task(network((3, 32, 32), [1, 10]))
+    assert len(load(photographs, False, task)) == 30
+    for data, demo in ((None, False), (photographs, True)):
+        with pytest.raises(BadInput, match=r"give --data DIR, or --demo .*\(one of the two\)"):
+            load(data, demo, task)
+    pytest.importorskip("skimage")
+    pytest.importorskip("sklearn")
+    assert len(load(None, True, task)) == 168
 
 
-def test_classes_of_the_data_name_the_outputs(photos: Path) -> None:
-    task = image_task(original((3, 8, 8), [1, 2]))
-    assert labels(task, load(photos, False, task)) == ("cat", "dog")
-    named = image_task(original((3, 8, 8), [1, 2], labels=("dog", "cat")))
-    assert labels(named, load(photos, False, named)) == ("dog", "cat")
-
-
-def test_samples_of_a_receipt_are_those_of_the_fit(photos: Path) -> None:
-    network = original((3, 8, 8), [1, 2])
-    one, other = (judged_samples(network, photos, False, calibration=4, seed=3) for _ in range(2))
-    assert one is not None and other is not None
-    assert [x.tobytes() for x in one.judgement] == [x.tobytes() for x in other.judgement]
-    assert one.provenance == other.provenance
-
-
-def test_nothing_to_judge_and_nothing_to_judge_against(photos: Path) -> None:
-    assert judged_samples(None, None, False, 4, 0) is None
+def test_samples_of_a_finished_file(photographs: Path) -> None:
+    """None without data; the same split as the fit's with the same arguments."""
+    original = network((3, 32, 32), [1, 10])
+    assert judged_samples(original, None, False, 8, 0) is None
+    assert judged_samples(None, None, False, 8, 0) is None
     with pytest.raises(BadInput, match="add --original MODEL"):
-        judged_samples(None, photos, False, 4, 0)
+        judged_samples(None, photographs, False, 8, 0)
+    made, again = (judged_samples(original, photographs, False, 8, 5) for _ in range(2))
+    assert made is not None
+    assert again is not None
+    assert (len(made.calibration), len(made.judgement)) == (8, 22)
+    np.testing.assert_array_equal(np.concatenate(list(made.judgement)), np.concatenate(list(again.judgement)))

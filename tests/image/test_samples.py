@@ -1,75 +1,93 @@
-"""What a fit is given: the split's images, preprocessed, decoded when asked for."""
+"""From images to the inputs of a fit: who calibrates, who judges, and what they look like."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from shoestring.core.errors import BadInput
-from shoestring.deploy.preprocess import preprocess
 from shoestring.image.data import load_images
-from shoestring.image.dataset import Dataset
 from shoestring.image.samples import Inputs, samples
 from shoestring.image.task import ImageClassification
 
 SPEC = {
     "kind": "image",
-    "resize": 9,
+    "resize": 8,
     "interpolation": "bilinear",
     "crop": [8, 8],
-    "mean": [1.0, 2.0, 3.0],
-    "std": [4.0, 5.0, 6.0],
+    "mean": [100.0] * 3,
+    "std": [50.0] * 3,
 }
 
 
 @pytest.fixture
-def dataset(save: Callable[..., Path], tmp_path: Path) -> Dataset:
-    for number in range(12):
-        save(tmp_path / "photos" / f"class{number % 3}" / f"{number:02}.png", seed=number)
-    return load_images(tmp_path / "photos")
+def folder(tmp_path: Path, save: Callable[..., Path]) -> Path:
+    """Twelve pictures of two classes, 12 x 8 each."""
+    for index in range(12):
+        save(tmp_path / "data" / "ab"[index % 2] / f"{index}.png", seed=index)
+    return tmp_path / "data"
 
 
-def test_inputs_are_preprocessed_on_access(dataset: Dataset) -> None:
+def by_hand(path: Path) -> np.ndarray:
+    """What the spec says, without our code: the centre of a picture whose short side needs no resizing."""
+    pixels = np.asarray(Image.open(path), np.float32)[:, 2:10]
+    return ((pixels - 100) / 50).transpose(2, 0, 1)[None]
+
+
+def test_inputs_are_made_when_they_are_asked_for(folder: Path) -> None:
+    dataset = load_images(folder)
     inputs = Inputs(dataset, SPEC)
     assert len(inputs) == 12
-    for index in (0, 5, 11):
-        expected = preprocess(SPEC, dataset[index][0])
-        assert inputs[index].shape == (1, 3, 8, 8) and inputs[index].dtype == np.float32
-        assert np.array_equal(inputs[index][0], expected)
-    part = inputs[2:5]
-    assert len(part) == 3 and np.array_equal(part[0], inputs[2])
-    with pytest.raises(IndexError):
-        inputs[12]
+    paths = sorted(folder.rglob("*.png"), key=str)
+    for x, item in zip(inputs, dataset.items, strict=True):
+        assert x.dtype == np.float32
+        assert x.shape == (1, 3, 8, 8)
+        np.testing.assert_allclose(x, by_hand(item.source.path), atol=1e-6)
+    assert {item.source.path for item in dataset.items} == set(paths)
+    np.testing.assert_array_equal(inputs[3:5][1], inputs[4])
+    assert len(inputs[9:]) == 3
 
 
-def test_calibration_and_judgement_share_nothing(dataset: Dataset) -> None:
-    task = ImageClassification(SPEC, outputs=3)
-    made = samples(dataset, task, calibration=6, seed=1)
-    ours = {x.tobytes() for x in made.calibration}
-    theirs = {x.tobytes() for x in made.judgement}
-    everything = {x.tobytes() for x in Inputs(dataset, SPEC)}
-    assert len(made.calibration) == 6 and len(made.judgement) == 6
-    assert not ours & theirs and ours | theirs == everything
-    assert made.provenance == {"sha256": dataset.fingerprint, "calibration": 6, "judgement": 6, "seed": 1}
-
-
-def test_labels_make_targets_and_scores(dataset: Dataset) -> None:
-    made = samples(dataset, ImageClassification(SPEC, outputs=3), calibration=6)
-    assert made.targets is not None and made.scores is not None
+def test_no_picture_both_calibrates_and_judges(folder: Path) -> None:
+    task = ImageClassification(SPEC, outputs=2)
+    dataset = task.load(folder)
+    made = samples(dataset, task, calibration=4, seed=3)
+    calibration, judgement = ([x.tobytes() for x in part] for part in (made.calibration, made.judgement))
+    assert (len(calibration), len(judgement)) == (4, 8)
+    assert set(calibration) | set(judgement) == {x.tobytes() for x in Inputs(dataset, SPEC)}
     assert made.metric == "top-1"
-    outputs = np.eye(3)[made.targets]
-    assert made.scores(outputs, made.targets).tolist() == [1.0] * 6
-    assert made.scores(np.roll(outputs, 1, axis=1), made.targets).tolist() == [0.0] * 6
+    assert made.provenance == {"sha256": dataset.fingerprint, "calibration": 4, "judgement": 8, "seed": 3}
+    other = samples(dataset, task, calibration=4, seed=4)
+    assert [x.tobytes() for x in other.calibration] != calibration
+    assert [x.tobytes() for x in samples(dataset, task, calibration=4, seed=3).calibration] == calibration
 
 
-def test_without_labels_there_are_none(save: Callable[..., Path], tmp_path: Path) -> None:
-    for number in range(4):
-        save(tmp_path / f"{number}.png", seed=number)
-    made = samples(load_images(tmp_path), ImageClassification(SPEC), calibration=2)
-    assert made.targets is None and made.scores is None
+def test_targets_belong_to_the_judged(folder: Path) -> None:
+    """Class `a` holds the pictures with an even number: the target is told by the pixels."""
+    task = ImageClassification(SPEC, outputs=2)
+    made = samples(task.load(folder), task, calibration=4)
+    classes = {by_hand(path).tobytes(): "ab".index(path.parent.name) for path in folder.rglob("*.png")}
+    assert made.targets.tolist() == [classes[x.tobytes()] for x in made.judgement]
+    assert made.targets.dtype == np.int64
+    scores = made.scores(np.eye(2)[made.targets], made.targets)
+    assert scores.tolist() == [1.0] * 8
 
 
-def test_too_few_images(dataset: Dataset) -> None:
-    with pytest.raises(BadInput, match="cannot give 12 to calibrate and leave any to judge"):
-        samples(dataset, ImageClassification(SPEC), calibration=12)
+def test_without_labels(tmp_path: Path, save: Callable[..., Path]) -> None:
+    for index in range(6):
+        save(tmp_path / "data" / f"{index}.png", seed=index)
+    task = ImageClassification(SPEC)
+    made = samples(task.load(tmp_path / "data"), task, calibration=2)
+    assert (made.targets, made.scores) == (None, None)
+    assert len(made.judgement) == 4
+
+
+@pytest.mark.parametrize(
+    ("calibration", "reason"), [(0, "at least 1"), (12, "cannot give 12"), (11, "two or more to judge")]
+)
+def test_too_few(calibration: int, reason: str, folder: Path) -> None:
+    task = ImageClassification(SPEC, outputs=2)
+    with pytest.raises(BadInput, match=reason):
+        samples(task.load(folder), task, calibration=calibration)

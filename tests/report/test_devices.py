@@ -1,43 +1,56 @@
-"""Devices in a terminal."""
-
 import io
 
 from rich.console import Console
 
-from shoestring.core.device import NO_EFFECT, RUNS, Capability, Device
+from shoestring.core.device import NO_EFFECT, RUNS, WRONG, Capability, Device
 from shoestring.report.devices import print_devices
 
-ENTRIES = (
-    Capability("onnxruntime", "conv int8", RUNS, "fused", "benchmarks/contract.py"),
-    Capability("onnxruntime", "zeros", NO_EFFECT, "dense speed", "benchmarks/contract.py"),
+CAPABILITIES = (
+    Capability("onnxruntime", "conv int8", RUNS, "fused [red]here[/red]", "kernels.md"),
+    Capability("onnxruntime", "unstructured zeros", NO_EFFECT, "dense speed", "measured"),
+    Capability("onnxruntime", "full range", WRONG, "saturates", "its manual"),
+)
+DEVICES = (
+    Device("Intel Xeon", ("avx2", "avx512f"), 4, 1, "onnxruntime", "1.32.0", CAPABILITIES),
+    Device("Intel Xeon", ("avx2", "avx512f"), 4, 1, "openvino", "2026.4.0"),
 )
 
 
-def printed(devices: tuple[Device, ...], sources: bool = False) -> str:
+def shown(devices: tuple[Device, ...], sources: bool, colour: bool = False) -> str:
     out = io.StringIO()
-    print_devices(devices, sources, Console(file=out, width=80))
+    colours = "standard" if colour else None
+    print_devices(devices, sources, Console(file=out, width=80, force_terminal=colour, color_system=colours))
     return out.getvalue()
 
 
-def test_every_runtime_and_every_entry_is_there() -> None:
-    devices = tuple(
-        Device("Some processor", ("avx2",), 2, 1, name, version, entries)
-        for name, version, entries in (("onnxruntime", "1.32.0", ENTRIES), ("openvino", "2026.4", ()))
-    )
-    text = printed(devices)
-    for part in ("Some processor", "avx2", "2 usable", "onnxruntime 1.32.0", "openvino 2026.4", "conv int8: runs"):
-        assert part in text
-    assert "zeros: no effect" in text and "dense speed" in text
-    assert "source" not in text
-    assert printed(devices, sources=True).count("source: benchmarks/contract.py") == 2
-    assert max(map(len, text.splitlines())) <= 80
+def test_the_processor_once_and_each_runtime_with_what_it_does() -> None:
+    lines = [line.rstrip() for line in shown(DEVICES, sources=False).splitlines()]
+    assert sum("Intel Xeon" in line for line in lines) == 1
+    assert "sets       avx2, avx512f" in lines
+    assert "cores      4 usable" in lines
+    assert lines.index("onnxruntime 1.32.0") < lines.index("  conv int8: runs") < lines.index("openvino 2026.4.0")
+    assert "    fused [red]here[/red]" in lines
+    assert "  unstructured zeros: no effect" in lines
+    assert "source" not in "".join(lines)
 
 
-def test_a_strangers_text_is_not_markup() -> None:
-    entry = Capability("r", "[red]x[/red]", RUNS, "\x1b[31mnote", "s")
-    text = printed((Device("[bold]p", (), 1, 1, "r", "1", (entry,)),))
-    assert "[red]x[/red]" in text and "[bold]p" in text and "\x1b" not in text
+def test_sources() -> None:
+    lines = [line.rstrip() for line in shown(DEVICES, sources=True).splitlines()]
+    assert [line for line in lines if "source" in line] == [
+        "    source: kernels.md",
+        "    source: measured",
+        "    source: its manual",
+    ]
 
 
-def test_nothing_here() -> None:
-    assert printed(()).strip() == ""
+def test_colours_say_the_same() -> None:
+    """Green runs, yellow does nothing, bold red is wrong; never the colour alone."""
+    text = shown(DEVICES, sources=False, colour=True)
+    assert "\x1b[32m  conv int8: runs" in text
+    assert "\x1b[33m  unstructured zeros: no effect" in text
+    assert "\x1b[1;31m  full range: wrong" in text
+
+
+def test_a_system_that_tells_nothing() -> None:
+    assert "sets       unknown" in shown((Device("arm64", (), 1, 1, "onnxruntime", "1.0"),), sources=False)
+    assert shown((), sources=True).strip() == ""

@@ -112,8 +112,9 @@ def _weighted(node: NodeProto, view: _View) -> Iterator[str]:
 
 def _bias(node: NodeProto, view: _View, x_scale: np.ndarray, weight_scales: np.ndarray) -> Iterator[str]:
     bias = view.makers.get(node.input[2])
-    codes, scale = (view.constants.get(name) for name in bias.input[:2]) if bias is not None else (None, None)
-    if bias is None or bias.op_type != "DequantizeLinear" or codes is None or scale is None or codes.dtype != np.int32:
+    stored = bias is not None and bias.op_type == "DequantizeLinear"
+    codes, scale = (view.constants.get(name) for name in bias.input[:2]) if bias and stored else (None, None)
+    if codes is None or scale is None or codes.dtype != np.int32:
         yield f"{node.name}: the bias is not stored as int32"
         return
     expected = np.float32(x_scale) * weight_scales.astype(np.float32)

@@ -17,10 +17,11 @@ ACTIVATIONS = ("Clip", "Relu", "HardSwish", "HardSigmoid", "Sigmoid", "LeakyRelu
 
 def tidy(model: ModelProto) -> ModelProto:
     """A copy in which means over H and W are global pools (runtimes quantise those), weighted nodes are called after
-    their weight's module, and unused initialisers and the exporter's notes (paths of its machine among them) are gone;
-    shapes are inferred. Raises BadInput when they do not fit."""
+    their weight's module, and identities, unused initialisers and the exporter's notes (paths of its machine among
+    them) are gone; shapes are inferred. Raises BadInput when they do not fit."""
     tidied = ModelProto()
     tidied.CopyFrom(model)
+    _drop_identities(tidied.graph)
     _pool_means(tidied)
     _name_nodes(tidied)
     _drop_notes(tidied)
@@ -127,6 +128,25 @@ def fill_weights(model: ModelProto, seed: int = 0) -> ModelProto:
             values = rng.standard_normal(dims, dtype=np.float32) * np.float32((2 / fan_in) ** 0.5)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     return filled
+
+
+def _drop_identities(graph: GraphProto) -> None:
+    """Torch's older exporter stores equal constants once, and reads the others through an Identity: so a bias would be
+    no constant."""
+    outputs = {value.name for value in graph.output}
+    same: dict[str, str] = {}
+    kept = []
+    for node in graph.node:
+        if node.op_type == "Identity" and node.output[0] not in outputs:
+            same[node.output[0]] = same.get(node.input[0], node.input[0])
+        else:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+    for body in _bodies(graph):
+        for node in body.node:
+            for index, name in enumerate(node.input):
+                node.input[index] = same.get(name, name)
 
 
 def _pool_means(model: ModelProto) -> None:

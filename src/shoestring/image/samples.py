@@ -5,6 +5,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from shoestring.core.errors import BadInput
 from shoestring.image.dataset import Dataset
 from shoestring.image.split import split
 from shoestring.image.task import ImageClassification, network_input
@@ -38,6 +39,8 @@ def samples(dataset: Dataset, task: ImageClassification, calibration: int = CALI
     """`dataset` split by source photograph into `calibration` inputs (decoded once and kept) and the rest, which
     judges. Raises BadInput when there are too few."""
     fitted, judged = split(dataset, calibration, seed)
+    if len(judged) < 2:
+        raise BadInput(f"data: {len(dataset)} images, {calibration} calibrate: leave two or more to judge")
     inputs = Inputs(fitted, task.preprocess)
     return Samples(
         calibration=[inputs[index] for index in range(len(inputs))],

@@ -52,7 +52,7 @@ class _InvertedResidual(nn.Module):
 
 
 class CifarMobileNet(nn.Module):
-    """Class scores of small pictures: (N, 3, 32, 32) -> (N, num_classes). Any multiple of 8 pixels a side will do."""
+    """Class scores of small pictures: (N, 3, 32, 32) -> (N, num_classes). Other sizes work too."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__()

@@ -62,15 +62,19 @@ def planned(
     scale = 1.0
     for _ in range(REPLANS):
         chosen = choose_layers(menus(layers, table, losses, scale), limits)
-        graph = network.build(chosen.quantised)
-        if "latency" not in limits or not chosen.met:
+        if not chosen.met:
+            chosen = replace(chosen, reason=_missed(chosen, asked, limits))
             break
+        graph = network.build(chosen.quantised)
+        if "latency" not in limits:
+            return chosen, graph
         took = milliseconds({"planned": (graph, device.runtime)}, device.threads)["planned"]
         if took <= asked["latency"]:
-            break
+            return chosen, graph
         # The table left something out (a border between fp32 and 8 bits costs); plan again with dearer layers.
         scale *= 1.02 * took / asked["latency"]
-    return (chosen if chosen.met else replace(chosen, reason=_missed(chosen, asked, limits))), graph
+    # Borders can cost more than the layers gain; a network without any may still be the faster one.
+    return _nearer(chosen, everywhere(network), network, device)
 
 
 def menus(layers: Sequence[Layer], table: LatencyTable, losses: Mapping[str, float], scale: float = 1.0) -> list[Menu]:
