@@ -72,6 +72,19 @@ def test_import_is_quick_and_lean() -> None:
     assert statistics.median(times) < IMPORT_LIMIT_S, f"import shoestring took {times} s"
 
 
+def test_the_public_page() -> None:
+    """Everything it promises is there, and the verbs are the functions of the command line."""
+    package = importlib.import_module("shoestring")
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    for verb in ("fit", "explain", "receipt", "run", "devices"):
+        assert getattr(package, verb) is getattr(importlib.import_module(f"shoestring.cli.{verb}"), verb)
+    assert package.load is importlib.import_module("shoestring.deploy.session").load
+    assert list(package.__all__) == sorted(package.__all__)
+    with pytest.raises(AttributeError, match="module 'shoestring' has no attribute 'prune'"):
+        _ = package.prune
+
+
 def test_tests_mirror_the_package() -> None:
     missing = {relative(path) for path in SOURCES if has_code(path) and not (ROOT / "tests" / mirror(path)).exists()}
     assert missing == set(TESTED_ELSEWHERE), f"no test file for {sorted(missing - set(TESTED_ELSEWHERE))}"

@@ -18,7 +18,7 @@ def test_every_layer_is_explained(shoestring, quick, tiny: str, tmp_path: Path) 
     assert (told.code, told.err) == (0, "")
     data = json.loads((tmp_path / "x.json").read_text())
     assert data["model"] == "tiny"
-    assert data["totals"] == pytest.approx({"original": 4.0, "int8": 2.0}, rel=1e-3)
+    assert data["totals"] == pytest.approx({"original": 4.0, "int8": 3.0}, rel=1e-3)
     explained = {item["layer"]["name"]: item for item in data["layers"]}
     page = (tmp_path / "x.html").read_text()
     for name in LAYERS:
