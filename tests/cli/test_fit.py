@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -264,9 +263,3 @@ def test_a_broken_picture_is_left_out_with_a_warning(fitting, photographs: Path,
     assert ran.code == 0
     assert ran.said.startswith("warning: data: left out 1 of 30 images that cannot be read")
     assert told(tmp_path).quality.n == 21
-
-
-def test_the_network_of_the_tests(tiny: str) -> None:
-    """What these tests lean on: names and shapes."""
-    module = runpy.run_path(tiny.rpartition(":")[0])
-    assert [layer.name for layer in resolve(tiny, input="3x32x32").layers if layer.weight] == module["LAYERS"]

@@ -118,6 +118,7 @@ def test_from_python(fitted) -> None:
 
 BAD = {
     "data alone": (("--data", "."), "add --original MODEL"),
+    "input alone": (("--input", "3x32x32"), "they belong to --original MODEL"),
     "front": (("--budget", "latency=1ms..2ms"), "asks for a front"),
     "budget": (("--budget", "fast"), "cannot read 'fast'"),
     "runtime": (("--runtime", "tvm"), "unknown 'tvm'"),

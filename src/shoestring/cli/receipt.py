@@ -64,6 +64,8 @@ def receipt(
     limits = budget if isinstance(budget, Budget) else Budget.of(budget) if budget else cases.claims(path)
     if fronts := [limit for limit in limits.limits if limit.upper is not None]:
         raise BadInput(f"--budget: {fronts[0]} asks for a front; a receipt judges one point: {fronts[0].name}<=")
+    if original is None and (weights or input):
+        raise BadInput("--weights, --input: they belong to --original MODEL; add it, or leave them out")
     known = None if original is None else resolve(original, None if weights is None else str(weights), input)
     device = here(runtime or cases.usable_runtime(path), threads)
     split = cases.split_of(path)
