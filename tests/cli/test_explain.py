@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,16 @@ def test_a_place_that_cannot_be_written_is_refused_first(shoestring, tiny: str, 
     told = shoestring("explain", tiny, "--input", "3x32x32", "--html", tmp_path / "nowhere" / "x.html")
     assert told.code == 2
     assert "there is no folder" in told.said
+
+
+def test_a_reader_who_stops_reading_loses_no_file(tiny: str, tmp_path: Path) -> None:
+    """`explain ... --json x.json | head -1`: the pipe is closed before anything is printed."""
+    command = [sys.executable, "-m", "shoestring.cli.main", "explain", tiny, "--input", "3x32x32"]
+    command += ["--json", str(tmp_path / "x.json"), "--html", str(tmp_path / "x.html")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None and running.stderr is not None
+        running.stdout.close()
+        error = running.stderr.read()
+    assert error == b""
+    assert json.loads((tmp_path / "x.json").read_text())["model"] == "tiny"
+    assert (tmp_path / "x.html").exists()

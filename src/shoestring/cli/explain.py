@@ -64,10 +64,10 @@ def explain_command(
             threads=threads,
             report=report,
         )
-    print_explanation(told, console())
     write_json(json, told.to_json())
     if html is not None:
         write_text(html, explanation_html(told))
+    print_explanation(told, console())
 
 
 def require_cpu(device: str) -> None:

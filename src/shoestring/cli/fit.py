@@ -141,9 +141,10 @@ def fit_command(
             seed=seed,
             report=report,
         )
-    print_receipt(done.receipt, console())
-    typer.echo(f"wrote {done.path}" + (f" and {html}" if html is not None else ""))
+    # Written first: whoever reads the terminal may stop reading (`| head`).
     write_json(json, done.receipt.to_json())
     if html is not None:
         write_text(html, receipt_html(done.receipt))
+    print_receipt(done.receipt, console())
+    typer.echo(f"wrote {done.path}" + (f" and {html}" if html is not None else ""))
     return 0 if done.receipt.verdict == HOLDS else 3

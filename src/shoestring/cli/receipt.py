@@ -125,12 +125,12 @@ def receipt_command(
                 seed=seed,
                 report=report,
             )
-        print_receipt(measured, console())
         receipts.append(measured)
-    told = [item.to_json() for item in receipts]
-    write_json(json, told[0] if len(told) == 1 else told)
-    if html is not None:
-        for file, measured in zip(files, receipts, strict=True):
+        # Written first, after every file: whoever reads the terminal may stop reading (`| head`).
+        told = [item.to_json() for item in receipts]
+        write_json(json, told[0] if len(files) == 1 else told)
+        if html is not None:
             page = html if len(files) == 1 else html.with_name(f"{html.stem}-{file.stem}{html.suffix}")
             write_text(page, receipt_html(measured))
+        print_receipt(measured, console())
     return 0 if all(item.verdict == HOLDS for item in receipts) else 3
