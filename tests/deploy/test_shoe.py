@@ -97,6 +97,14 @@ def test_a_receipt_is_put_in_afterwards(tmp_path: Path, contents: Contents) -> N
     assert (tmp_path / "again.shoe").read_bytes() == (tmp_path / "x.shoe").read_bytes()
 
 
+def test_the_size_does_not_depend_on_what_was_measured(tmp_path: Path, contents: Contents) -> None:
+    bare = dataclasses.replace(contents, receipt=None, points=(Point("model.onnx"),))
+    write(tmp_path / "bare.shoe", bare)
+    write(tmp_path / "full.shoe", with_receipt(contents, RECEIPT))
+    assert shoe.size(bare) == (tmp_path / "bare.shoe").stat().st_size
+    assert shoe.size(read(tmp_path / "full.shoe")) == shoe.size(bare) < (tmp_path / "full.shoe").stat().st_size
+
+
 def npy(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)

@@ -48,7 +48,7 @@ def edited(fitted, tmp_path: Path):
 def test_a_shoe_alone_is_measured_against_its_stored_graph(fitted, device: Device, original: Original) -> None:
     case = case_of(str(fitted.path), device)
     assert case.file == "tiny.shoe"
-    assert case.size == fitted.path.stat().st_size
+    assert case.size == fitted.receipt.subject.size_bytes
     assert (case.trained, case.samples, case.macs) == (False, None, (MACS, MACS))
     assert is_quantised(case.subject)
     assert not is_quantised(case.original)

@@ -12,7 +12,7 @@ the graphs; `deploy.check` does, before a runtime sees them.
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +98,12 @@ def require_writable(path: str | Path) -> None:
 
 
 def size(contents: Contents) -> int:
-    """Bytes of the file that `write` would make. Raises BadInput like `write`."""
+    """Bytes of the file without what was measured of it (the receipt, the points' figures), so that a limit on size
+    is judged on the same number before and after. Raises BadInput like `write`."""
+    points = tuple(replace(point, measured={}) for point in contents.points)
+    bare = Contents(contents.preprocess, contents.labels, points, contents.members, contents.provenance)
     try:
-        return len(_encode(contents))
+        return len(_encode(bare))
     except ValueError as error:
         raise BadInput(f"the contents cannot be written: {error}") from None
 
