@@ -52,7 +52,7 @@ def tampered(monkeypatch: pytest.MonkeyPatch, change: Callable[[ModelProto], Non
             session: runtimes.Session = real.open(model.SerializeToString(), threads=threads, literal=literal)
             return session
 
-        return SimpleNamespace(open=run)
+        return SimpleNamespace(open=run, default_precision=real.default_precision)
 
     monkeypatch.setattr(parity, "get", get)
 
@@ -183,3 +183,15 @@ def test_outputs_that_move_without_any_layer_fail(
 
 def test_nothing_compared_passes() -> None:
     gate(Parity("onnxruntime", (), 0.0))
+
+
+@pytest.mark.parametrize(
+    ("precision", "mean", "worst", "passes"),
+    [("fp32", 0.004, 1, True), ("fp32", 0.1, 1, False), ("bf16", 0.1, 1, True), ("bf16", 0.1, 60, False)],
+)
+def test_float_nodes_in_bfloat16_may_round_but_not_saturate(
+    precision: str, mean: float, worst: float, passes: bool
+) -> None:
+    edge = parity.EdgeParity("a", mean, worst, 0.9)
+    found = Parity("openvino", (edge,), 0.0, precision=precision).first_divergence
+    assert (found is None) == passes

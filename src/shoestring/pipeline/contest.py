@@ -85,11 +85,13 @@ def hold(
 ) -> Contest:
     """Times all on noise of `shape` (batch first). A runtime that refuses a baseline is left out and named."""
     x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    sessions = {SUBJECT: _open(subject, schedule.threads)}
+    sessions = {SUBJECT: _open(subject, schedule.threads, "default")}
     kept, failed = [], []
     for entrant in baselines:
         try:
-            sessions[entrant.key] = _open(entrant, schedule.threads)
+            # fp32 says fp32, or OpenVINO would lower it to bf16 where it can; all else runs as a user would run it.
+            precision = "fp32" if entrant.precision == "fp32" else "default"
+            sessions[entrant.key] = _open(entrant, schedule.threads, precision)
             sessions[entrant.key](x)
             kept.append(entrant)
         except Exception as error:  # a baseline that cannot run is no baseline, and no reason to stop
@@ -142,8 +144,6 @@ def _split(contest: Contest, best: Entrant, ratio: float) -> dict[str, float]:
     return {"runtime": runtime, "precision": precision, "structure": ratio / (runtime * precision)}
 
 
-def _open(entrant: Entrant, threads: int) -> runtimes.Session:
-    # The subject and int8 run as a user would run them; fp32 says fp32, or OpenVINO would lower it to bf16.
-    precision = "fp32" if entrant.precision == "fp32" else "default"
+def _open(entrant: Entrant, threads: int, precision: str) -> runtimes.Session:
     session: runtimes.Session = runtimes.get(entrant.runtime).open(entrant.graph, threads=threads, precision=precision)
     return session
