@@ -127,8 +127,8 @@ def test_batches(batch: int, case: Case, timed, monkeypatch: pytest.MonkeyPatch)
     timed(MS)
     real, fed = contest._open, []
 
-    def spied(entrant: contest.Entrant, threads: int) -> Callable[[np.ndarray], object]:
-        session = real(entrant, threads)
+    def spied(entrant: contest.Entrant, threads: int, precision: str) -> Callable[[np.ndarray], object]:
+        session = real(entrant, threads, precision)
         return lambda x: fed.append((x.shape, session(x)[0].shape))
 
     monkeypatch.setattr(contest, "_open", spied)
