@@ -1,13 +1,12 @@
 """The command line in this process, and what it is given."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-import torch
 
 from shoestring.cli import main
 from shoestring.pipeline.original import Original, resolve
@@ -37,15 +36,6 @@ def shoestring(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
         return Ran(main._code(list(map(str, arguments))), *capsys.readouterr())
 
     return run
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small networks gain nothing from threads, and on a loaded machine lose a lot."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@ file that computes what the method says."""
 
 import runpy
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +29,6 @@ ROWS, LAYERS = table["ROWS"], table["LAYERS"]
 SETTINGS = [(name, text) for name, row in ROWS.items() for text in row.settings]
 DEVICE = Device("a processor", ("avx2",), 2, 1, "onnxruntime", "1.0")
 KINDS = {CONV, DEPTHWISE, LINEAR, OTHER}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

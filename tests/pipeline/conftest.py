@@ -1,11 +1,9 @@
 """The small network of `tests/tiny.py` at every stage of a fit."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from onnx import ModelProto
 
 from shoestring.compress import int8
@@ -15,15 +13,6 @@ from shoestring.pipeline.explain import int8_precisions
 from shoestring.pipeline.original import Original, resolve
 from shoestring.pipeline.post_training import EightBit, calibrate
 from shoestring.pipeline.samples import Samples
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small networks gain nothing from threads, and on a loaded machine lose a lot."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
