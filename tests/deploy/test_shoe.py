@@ -21,7 +21,7 @@ from shoestring.core.errors import BadInput
 from shoestring.core.ladder import Point
 from shoestring.core.receipt import Baseline, BudgetLine, LayerTime, Quality, Receipt, Speedup, Subject
 from shoestring.deploy import shoe
-from shoestring.deploy.shoe import Contents, read, with_receipt, write
+from shoestring.deploy.shoe import Contents, read, write
 
 SPEC = {"kind": "image", "resize": 8, "interpolation": "bilinear", "crop": [8, 8], "mean": [127] * 3, "std": [128] * 3}
 RECEIPT = Receipt(
@@ -91,16 +91,16 @@ def test_a_receipt_is_put_in_afterwards(tmp_path: Path, contents: Contents) -> N
     write(tmp_path / "x.shoe", dataclasses.replace(contents, receipt=None))
     artifact = read(tmp_path / "x.shoe")
     assert artifact.receipt is None
-    write(tmp_path / "x.shoe", with_receipt(artifact, RECEIPT))
+    write(tmp_path / "x.shoe", dataclasses.replace(artifact, receipt=RECEIPT))
     assert read(tmp_path / "x.shoe").receipt == RECEIPT
-    write(tmp_path / "again.shoe", with_receipt(read(tmp_path / "x.shoe"), RECEIPT))
+    write(tmp_path / "again.shoe", dataclasses.replace(read(tmp_path / "x.shoe"), receipt=RECEIPT))
     assert (tmp_path / "again.shoe").read_bytes() == (tmp_path / "x.shoe").read_bytes()
 
 
 def test_the_size_does_not_depend_on_what_was_measured(tmp_path: Path, contents: Contents) -> None:
     bare = dataclasses.replace(contents, receipt=None, points=(Point("model.onnx"),))
     write(tmp_path / "bare.shoe", bare)
-    write(tmp_path / "full.shoe", with_receipt(contents, RECEIPT))
+    write(tmp_path / "full.shoe", dataclasses.replace(contents, receipt=RECEIPT))
     assert shoe.size(bare) == (tmp_path / "bare.shoe").stat().st_size
     assert shoe.size(read(tmp_path / "full.shoe")) == shoe.size(bare) < (tmp_path / "full.shoe").stat().st_size
 
@@ -179,7 +179,7 @@ def test_kill_leaves_the_old_file_or_the_new_one(tmp_path: Path, contents: Conte
     write(tmp_path / "x.shoe", contents)
     script = (
         "import dataclasses, sys; from shoestring.deploy.shoe import *\n"
-        "old = with_receipt(read(sys.argv[1]), None)\n"
+        "old = dataclasses.replace(read(sys.argv[1]), receipt=None)\n"
         "new = dataclasses.replace(old, labels=('new',) * 5)\n"
         "print('ready', flush=True)\n"
         "while True: write(sys.argv[1], new); write(sys.argv[1], old)\n"

@@ -108,13 +108,6 @@ def size(contents: Contents) -> int:
         raise BadInput(f"the contents cannot be written: {error}") from None
 
 
-def with_receipt(artifact: Contents, receipt: Receipt) -> Contents:
-    """The same contents with `receipt`, which is measured on the file and then written into it."""
-    return Contents(
-        artifact.preprocess, artifact.labels, artifact.points, artifact.members, artifact.provenance, receipt
-    )
-
-
 def _encode(contents: Contents) -> bytes:
     _check(contents)
     if reserved := {MANIFEST, RECEIPT} & set(contents.members):
