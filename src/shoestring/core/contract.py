@@ -89,8 +89,9 @@ CONTRACT: tuple[Capability, ...] = (
         "signed activations",
         SLOWER,
         f"s8 activations are slower than u8 ({_HERE}: MobileNetV2 0.70x); activations are u8 here",
-        f"{_MEASURED}; by hand on x86-64 with AVX-512 VNNI, 2026-11-22: 0.77x of fp32, u8 1.80x",
+        _MEASURED,
         needs=_X86,
+        lacks=_VNNI,
     ),
     Capability(
         "openvino",
