@@ -4,9 +4,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from shoestring.compress import METHODS, int8
+from shoestring.compress import METHODS
 from shoestring.compress.method import Setting
 from shoestring.core.budget import Budget
 from shoestring.core.errors import BadInput, NoEffectWarning
@@ -70,11 +71,11 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
         raise BadInput(f"{request.out}: what is written is a .shoe file; name it {request.out.stem}.shoe")
     shoe.require_writable(request.out)
     here(request.runtime or runtimes.NAMES[0], request.threads)  # refuses now what it would refuse later
-    settings = _settings(original, request.methods)
+    method, settings = _settings(original, request.methods)
 
     report("calibrating", 0.0)
-    network = calibrate(original.graph, samples.calibration, _precisions(original, settings))
-    rule = int8.rule(next(iter(settings.values())))
+    network = calibrate(original.graph, samples.calibration, _precisions(original, method, settings))
+    rule = method.rule(next(iter(settings.values())))
     network = replace(network, rule=rule) if rule else with_best_rule(network)
     dense8 = network.build()
     report("calibrating", 1.0)
@@ -126,8 +127,8 @@ def _in_order(original: Original, chosen: Chosen) -> list[str]:
     return [layer.name for layer in original.layers if layer.name in chosen.quantised]
 
 
-def _settings(original: Original, methods: tuple[str, ...]) -> dict[str, Setting]:
-    """Layer to the setting asked for; without methods, to what the planner may choose beside fp32."""
+def _settings(original: Original, methods: tuple[str, ...]) -> tuple[ModuleType, dict[str, Setting]]:
+    """The method asked for (without one, what the planner may choose beside fp32), and its setting for each layer."""
     if len(methods) > 1:
         raise BadInput(f"--method: {', '.join(methods)} cannot be combined yet; give one")
     name, _, text = (methods or (INT8,))[0].partition(":")
@@ -138,15 +139,15 @@ def _settings(original: Original, methods: tuple[str, ...]) -> dict[str, Setting
     chosen = {layer.name: setting for layer in original.of_kinds(method.CARD.kinds)}
     if not chosen:
         raise BadInput(f"{original.name}: has no layer that {name} applies to ({', '.join(method.CARD.kinds)})")
-    return chosen
+    return method, chosen
 
 
-def _precisions(original: Original, settings: Mapping[str, Setting]) -> dict[str, Precision]:
+def _precisions(original: Original, method: ModuleType, settings: Mapping[str, Setting]) -> dict[str, Precision]:
     """What the exporter must realise: from the method where there is a torch model, else from the layers' kinds."""
     if original.model is not None:
-        return dict(int8.apply(original.model, settings).precisions)
+        return dict(method.apply(original.model, settings).precisions)
     kinds = {layer.name: layer.kind for layer in original.layers}
-    return {name: int8.precision(kinds[name] == DEPTHWISE, setting) for name, setting in settings.items()}
+    return {name: method.precision(kinds[name] == DEPTHWISE, setting) for name, setting in settings.items()}
 
 
 def _gated(budget: Budget, original: Original, samples: Samples) -> Budget:
