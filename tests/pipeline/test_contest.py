@@ -1,6 +1,7 @@
 """The contest, with timings made by hand: who is best, what the speed-up is, and what it is made of."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -115,3 +116,17 @@ def test_a_real_contest(variants: dict[str, ModelProto]) -> None:
     assert all((samples > 0).all() for samples in contest.timings.cpu.values())
     assert 0.7 < contest.ratio(baselines[0]).value < 1.4  # against itself, in ten rounds on any machine
     assert shares[-1] == 1.0
+
+
+def test_only_the_fp32_baselines_are_held_to_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime that lowers float to bf16 does so for the subject, as it does for its user."""
+    asked: list[tuple[str, str]] = []
+
+    def opened(entrant: Entrant, threads: int, precision: str) -> Callable[[np.ndarray], object]:
+        asked.append((entrant.precision, precision))
+        return lambda x: x
+
+    monkeypatch.setattr("shoestring.pipeline.contest._open", opened)
+    baselines = [Entrant(precision, "openvino", b"", 1) for precision in ("fp32", "bf16", "int8")]
+    hold(Entrant("fp32", "openvino", b"", 1), baselines, (1, 1), Schedule(seconds=0.1, rounds=(8, 8)))
+    assert asked == [("fp32", "default"), ("fp32", "fp32"), ("bf16", "default"), ("int8", "default")]
