@@ -40,6 +40,8 @@ POSITIVE = st.floats(1e-9, 1e15)
         ("latency=500us .. 3ms", Limit("latency", "<=", 0.5, "ms", 3)),
         ("latency=1x..2x", Limit("latency", "<=", 1, "x", 2)),
         ("quality=-3pt..-1pt", Limit("quality", ">=", -3, "pt", -1)),
+        ("micronet<=0.3", Limit("micronet", "<=", 0.3, "")),
+        ("micronet=.2..0.3", Limit("micronet", "<=", 0.2, "", 0.3)),
     ],
 )
 def test_a_limit_is_read_in_its_base_unit(text: str, limit: Limit) -> None:
@@ -62,6 +64,8 @@ def test_limits_keep_their_order_and_are_found_by_name() -> None:
         "latency<=0.5x, size<=4.1MB, memory<=2GB",
         "latency=0.5ms..3ms, size<=1234567B",
         "quality>=0.25pt",
+        "micronet<=0.297",
+        "micronet=0.2..0.3",
     ],
 )
 def test_a_budget_is_spelt_as_a_person_would(text: str) -> None:
@@ -107,8 +111,11 @@ def test_the_twins_say_the_same() -> None:
 REFUSED = [
     ("energy<=3mJ", "energy cannot be limited here: no energy meter is read on this machine; limit latency, size"),
     ("energy=1..2", "energy cannot be limited here"),
-    ("micronet<=0.3", "micronet cannot be limited here: the MicroNet score is not computed yet"),
-    ("speed>=2x", "unknown limit 'speed'; known are latency, size, memory, quality"),
+    ("micronet<=0.3MB", "micronet is given without a unit, got '0.3MB'"),
+    ("micronet<=0.3x", "micronet is given without a unit, got '0.3x'"),
+    ("micronet<=0", "micronet must be above zero"),
+    ("micronet>=0.3", "micronet is limited by <=, not >=; write micronet<=0.3"),
+    ("speed>=2x", "unknown limit 'speed'; known are latency, size, memory, quality, micronet"),
     ("latency>=2ms", "latency is limited by <=, not >=; write latency<=2ms"),
     ("latency=2ms", "latency is limited by <=, not =; write latency<=2ms"),
     ("quality<=1pt", "quality is limited by >=, not <=; write quality>=1pt"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from shoestring.core.counts import Counts, dense
+from shoestring.core.counts import Counts, dense, sparse
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, OTHER, Layer
 
 
@@ -136,3 +136,26 @@ def test_counts_of_a_network_are_the_sum_by_width() -> None:
     assert Counts(bits=3, mask_bits=5) + Counts(mask_bits=8) == Counts(bits=3, mask_bits=13)
     assert Counts(bits=3, mask_bits=13).bytes == 2
     assert first + Counts() == first
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("geometry", [Geometry(3, 8, 4, 3, stride=2), Geometry(6, 6, 6, 5, groups=6)])
+def test_a_sparse_layer_makes_the_products_of_the_weights_it_keeps(geometry: Geometry, bias: bool) -> None:
+    side, length = -(-geometry.side // geometry.stride), geometry.inputs // geometry.groups * geometry.kernel**2
+    kept = [1 + channel % length for channel in range(geometry.outputs)]  # another number in each output channel
+    tally = Tally()
+    for left in kept:
+        for _ in range(side * side):
+            tally.dot(left, bias)
+    weight = (geometry.outputs, geometry.inputs // geometry.groups, geometry.kernel, geometry.kernel)
+    shapes, macs = ((geometry.inputs, side, side), (geometry.outputs, side, side)), side**2 * geometry.outputs * length
+    layer = Layer("c", CONV, "Conv", *shapes, weight, groups=geometry.groups, bias=bias, macs=macs)
+    counts = sparse(layer, sum(kept), layer.weights, 4, 8, 16)
+    assert (counts.multiplies, counts.adds) == ({8: tally.multiplies}, {16: tally.adds})
+    assert (counts.nonzeros, counts.mask_bits) == (sum(kept), layer.weights)
+    assert counts.bits == 4 * sum(kept) + 32 * geometry.outputs * (1 + bias)  # weights, scales, biases
+
+
+def test_a_layer_without_any_weight_left_is_not_negative() -> None:
+    counts = sparse(Layer("l", LINEAR, "Linear", (5,), (3,), (3, 5), macs=15), 0, 15)
+    assert counts == Counts(mask_bits=15, multiplies={32: 0}, adds={32: 0})

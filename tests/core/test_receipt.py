@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoestring.core.errors import BadInput
+from shoestring.core.measurement import Measurement
 from shoestring.core.receipt import (
     FAILS,
     HOLDS,
@@ -35,6 +36,7 @@ FULL = Receipt(
     verdict=HOLDS,
     layers=(LayerTime("stem", 0.25, 0.125),),
     notes=("No training was done.",),
+    micronet=Measurement(0.297, "", 1, 0.297, 0.297, "0.65M of 6.9M parameters", "paper"),
 )
 
 TEXT = st.text(max_size=8)
@@ -77,6 +79,7 @@ RECEIPTS = st.builds(
     verdict=st.sampled_from([HOLDS, FAILS, NOISY]),
     layers=some(LayerTime),
     notes=st.lists(TEXT, max_size=2).map(tuple),
+    micronet=st.none() | made(Measurement),
 )
 
 
@@ -105,7 +108,14 @@ def test_the_json_is_that_of_the_design() -> None:
 
 def test_fields_with_a_default_may_be_absent() -> None:
     data = written()
-    for path in (("layers",), ("notes",), ("subject", "peak_mb"), ("quality", "agreement"), ("speedup", 0, "split")):
+    for path in (
+        ("layers",),
+        ("notes",),
+        ("micronet",),
+        ("subject", "peak_mb"),
+        ("quality", "agreement"),
+        ("speedup", 0, "split"),
+    ):
         del at(data, path[:-1])[path[-1]]
     receipt = Receipt.from_json(data)
     assert (receipt.layers, receipt.notes, receipt.subject.peak_mb) == ((), (), None)
@@ -143,7 +153,7 @@ def test_other_schemas_are_refused(schema: Any) -> None:
 
 # The places that have a type: below `device` any JSON may stand.
 TYPED = [path for path in places(written()) if path[:1] != ("device",) or len(path) == 1]
-NULLABLE = {"peak_mb", "quality", "cpu_ms", "realisation", "agreement", "divergence", "got", "met"}
+NULLABLE = {"peak_mb", "quality", "cpu_ms", "realisation", "agreement", "divergence", "got", "met", "micronet"}
 DEFAULTED = {*NULLABLE - {"got", "met"}, "best", "note", "split", "layers", "notes"}
 
 

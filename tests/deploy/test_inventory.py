@@ -42,6 +42,35 @@ def test_the_layers_are_those_of_the_torch_model(network: nn.Module, floats: Mod
     assert not any("clip" in layer.name or "relu" in layer.name for layer in ours)  # they belong to their layers
 
 
+def test_activations_and_poolings_are_told_alike(network: nn.Module, floats: ModelProto) -> None:
+    ours, theirs = inventory(floats), torch_inventory(network, (3, 16, 16))
+    assert [la.activation for la in ours if la.weight] == ["clip", "clip", "", "relu", "sigmoid", "", "relu", ""]
+    assert [la.activation for la in theirs if la.weight] == [
+        "relu6",
+        "relu6",
+        "",
+        "relu",
+        "sigmoid",
+        "silu",
+        "relu",
+        "",
+    ]
+    assert [la.window for la in ours if "Pool" in la.op] == [la.window for la in theirs if la.op == "Mean"] == [64, 64]
+
+
+def test_the_window_of_a_pooling(build: Build) -> None:
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["m"], name="max", kernel_shape=[3, 2], strides=[1, 2]),
+        helper.make_node("AveragePool", ["m"], ["y"], name="average", kernel_shape=[2, 2]),
+    ]
+    model = tidy(build(nodes, {}, [1, 4, 8, 8], [1, 4, 5, 3]))
+    assert {layer.op: layer.window for layer in inventory(model)} == {"MaxPool": 6, "AveragePool": 4}
+
+
+def test_a_quantised_graph_has_the_same_layers(floats: ModelProto, quantised: ModelProto) -> None:
+    assert told(inventory(quantised)) == told(inventory(floats))
+
+
 class Unusual(nn.Module):
     """A module called twice, a transposed convolution, linear layers on a sequence, attention, one dimension."""
 

@@ -117,6 +117,38 @@ def test_fields():
     assert got["norm"].weight == (8,)
 
 
+def test_activations_belong_to_their_layer_with_a_name():
+    got = {layer.name: layer.activation for layer in layers_of(Everything(), (4, 6, 6))}
+    assert {name: activation for name, activation in got.items() if activation} == {
+        "conv": "silu", "same:2": "silu", "conv2d": "relu",
+    }  # fmt: skip
+
+
+def test_a_batch_norm_that_will_be_folded_is_a_bias():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU6(), nn.BatchNorm2d(4))
+    conv, norm = layers_of(model, (3, 2, 2))
+    assert (conv.op, conv.bias, conv.activation) == ("Conv", True, "relu6")
+    assert (norm.op, norm.weight, norm.activation) == ("BatchNorm", (4,), "")
+
+
+def test_what_an_output_of_a_pooling_is_made_of():
+    class Pools(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.average, self.wide = nn.AvgPool2d(2), nn.MaxPool2d((3, 1), stride=2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.wide(self.average(x))
+            x = F.max_pool2d(F.avg_pool2d(x, 3, stride=1, padding=1), kernel_size=(1, 2))
+            x = F.adaptive_avg_pool2d(x, (2, 1))
+            return (x * x).mean((2, 3)).sum(1)
+
+    got = [(layer.op, layer.window) for layer in layers_of(Pools(), (4, 24, 24))]
+    # maps of 24x24, 12x12, 5x6, 5x6, 5x3, 2x1
+    functional = [("AvgPool", 9), ("MaxPool", 2), ("AdaptiveAvgPool", 7), ("Mul", 1), ("Mean", 2), ("Sum", 4)]
+    assert got == [("AvgPool", 4), ("MaxPool", 3), *functional]
+
+
 def test_activation_of_a_shared_result_is_its_own_layer():
     class Swish(nn.Module):
         def __init__(self):

@@ -14,7 +14,7 @@ from shoestring.pipeline.contest import SUBJECT, Contest, Entrant
 from shoestring.pipeline.judge import Weights, budget_lines, quality, verdict
 from shoestring.pipeline.samples import Samples
 
-WEIGHTS = Weights(size=2_000_000, original_size=8_000_000, memory=50.0, original_memory=80.0)
+WEIGHTS = Weights(size=2_000_000, original_size=8_000_000, memory=50.0, original_memory=80.0, micronet=0.297)
 QUALITY = Quality("top-1", "pt", 70.0, 69.2, -0.8, -1.5, -0.1, 500)
 
 
@@ -58,6 +58,8 @@ def line(
         ("memory<=49MB", 50.0, False),
         ("memory<=0.7x", 0.625, True),
         ("memory<=0.6x", 0.625, False),
+        ("micronet<=0.3", 0.297, True),
+        ("micronet<=0.29", 0.297, False),
         ("quality>=-1pt", -0.8, True),  # the interval straddles the limit: the estimate decides
         ("quality>=-0.5pt", -0.8, False),
     ],

@@ -12,9 +12,11 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from shoestring.core.budget import Budget
 from shoestring.core.device import Device
 from shoestring.core.errors import BadInput, ShoestringError
-from shoestring.core.receipt import FAILS, HOLDS, NOISY, Receipt
+from shoestring.core.receipt import FAILS, HOLDS, NOISY, BudgetLine, Receipt
 from shoestring.deploy import runtimes
+from shoestring.deploy.inventory import inventory
 from shoestring.deploy.rewrite import lean
+from shoestring.measure.micronet import CIFAR100
 from shoestring.pipeline import contest
 from shoestring.pipeline.device import here
 from shoestring.pipeline.original import Original
@@ -81,6 +83,32 @@ def test_every_figure(case: Case, timed) -> None:
     assert told.device["rounds"] == 64
     assert set(told.device["runtimes"]) == set(runtimes.installed())
     assert Receipt.from_json(told.to_json()) == told
+
+
+def test_the_micronet_score_is_that_of_the_exported_graph(case: Case, timed) -> None:
+    """Products in 8 bits, sums in 32; what little the network has of other work is within a tenth of the sums."""
+    timed(MS)
+    told = measure(case, Budget.parse("micronet<=0.001"))
+    dots = sum(layer.macs for layer in inventory(case.original))
+    assert told.micronet is not None and "ImageNet's reference" in told.micronet.how
+    operations = (told.micronet.value - 460.5 / 6.9e6) * 1170e6  # 1392 weights, 70 scales, 14 quantisers
+    assert dots * (8 / 32 + 0.9) < operations < dots * (8 / 32 + 1.1)
+    assert told.budget[0] == BudgetLine("micronet", 0.001, told.micronet.value, "", True)
+    assert measure(case, Budget.parse("micronet<=0.0001")).verdict == FAILS
+    other = measure(replace(case, reference=CIFAR100), Budget()).micronet
+    assert other is not None and other.value < told.micronet.value / 5
+
+
+def test_a_graph_without_a_score_says_why(case: Case, timed, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed(MS)
+
+    def refused(graph: ModelProto) -> None:
+        raise BadInput("counts: turn: no rule says what transpose costs")
+
+    monkeypatch.setattr("shoestring.pipeline.receipt.counts", refused)
+    told = measure(case, Budget.parse("micronet<=1"))
+    assert (told.micronet, told.budget[0].got, told.budget[0].met, told.verdict) == (None, None, None, HOLDS)
+    assert "No MicroNet score: counts: turn: no rule says what transpose costs." in told.notes
 
 
 @pytest.mark.parametrize(

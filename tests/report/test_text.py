@@ -50,6 +50,12 @@ def test_quality_that_was_not_measured_is_said(bare: Receipt, printed) -> None:
     assert "not measured" in printed(print_receipt, bare)
 
 
+def test_the_micronet_score_says_what_it_is_made_of(holds: Receipt, bare: Receipt, printed) -> None:
+    text = " ".join(printed(print_receipt, holds).split())
+    assert "MicroNet score 0.418: 1.2M of 6.9M parameters and 286M of 1170M" in text
+    assert "MicroNet" not in printed(print_receipt, bare)
+
+
 def test_notes_of_the_receipt_and_of_baselines(holds: Receipt, printed) -> None:
     text = " ".join(printed(print_receipt, holds).split())
     assert all(note in text for note in holds.notes)

@@ -1,9 +1,10 @@
 """Budget: what the result may cost, as limits with units.
 
-    latency<=2ms, size<=4MB, memory<=30MB, quality>=-1pt, latency<=0.5x
+    latency<=2ms, size<=4MB, memory<=30MB, quality>=-1pt, latency<=0.5x, micronet<=0.3
 
 `x` is the ratio to the original in fp32 on its best stock runtime in the same receipt; `pt` are points of the metric
-against the original. A range (`latency=0.5ms..3ms`) asks for a front.
+against the original; the MicroNet score (`measure.micronet`) has no unit. A range (`latency=0.5ms..3ms`) asks for a
+front.
 """
 
 import math
@@ -18,11 +19,9 @@ _LIMITS: dict[str, tuple[str, dict[str, float]]] = {
     "size": ("<=", {"B": 1.0, "kB": 1e3, "MB": 1e6, "x": 1.0}),
     "memory": ("<=", {"MB": 1.0, "kB": 1e-3, "GB": 1e3, "x": 1.0}),
     "quality": (">=", {"pt": 1.0}),
+    "micronet": ("<=", {"": 1.0}),
 }
-_REFUSED = {
-    "energy": "no energy meter is read on this machine",
-    "micronet": "the MicroNet score is not computed yet",
-}
+_REFUSED = {"energy": "no energy meter is read on this machine"}
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _TERM = re.compile(
     rf"\s*(?P<name>[a-z_]+)\s*(?P<op><=|>=|=)\s*(?P<low>{_NUMBER})\s*(?P<low_unit>[A-Za-z]*)"
@@ -33,7 +32,7 @@ _EXAMPLE = 'write for example "latency<=2ms, size<=4MB, quality>=-1pt"'
 
 @dataclass(frozen=True)
 class Limit:
-    """One limit. `value` is in `unit` (ms, B, MB, pt, or x for a ratio); `upper` is set when a front was asked for."""
+    """One limit. `value` is in `unit` (ms, B, MB, pt, x for a ratio, or none); `upper` is set for a front."""
 
     name: str
     op: str
@@ -130,7 +129,8 @@ def _value(number: str, unit: str, name: str) -> tuple[float, str]:
     """A number and its unit in the base unit of the limit."""
     _, units = _LIMITS[name]
     if unit not in units:
-        raise BadInput(f"budget: {name} is given in {', '.join(units)}, got {number + unit!r}")
+        known = f"in {', '.join(units)}" if any(units) else "without a unit"
+        raise BadInput(f"budget: {name} is given {known}, got {number + unit!r}")
     value = float(number) * units[unit]
     if not math.isfinite(value):
         raise BadInput(f"budget: {number}{unit} is no finite number; leave {name} out to leave it unlimited")

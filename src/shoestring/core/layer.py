@@ -13,6 +13,8 @@ class Layer:
     `name`: the module's path, which is also the node's name in the exported file. `op`: what it is in the graph's own
     words (`Conv`, `Linear`, `Add`). `input`, `output`: shapes without the batch axis. `weight`: OIHW (linear: out x
     in), empty when there is none. `macs`: multiplications of one input. `line`: where the model calls it, when known.
+    `activation`: what is applied to each output right away, in lower case (`relu6`), empty when nothing is. `window`:
+    of how many values one output of a pooling is made.
     """
 
     name: str
@@ -26,6 +28,8 @@ class Layer:
     bias: bool = False
     macs: int = 0
     line: str = ""
+    activation: str = ""
+    window: int = 1
 
     @property
     def weights(self) -> int:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from shoestring.core.errors import BadInput
+from shoestring.core.measurement import Measurement
 from shoestring.core.schema import read
 
 SCHEMA = 1
@@ -92,7 +93,7 @@ class LayerTime:
 @dataclass(frozen=True)
 class Receipt:
     """`device`: processor, isa, threads, batch, versions. `notes`: what a reader must know (random weights, no
-    training, a runtime left out and why)."""
+    training, a runtime left out and why). `micronet`: the score of the subject as it is exported."""
 
     device: Mapping[str, Any]
     subject: Subject
@@ -103,6 +104,7 @@ class Receipt:
     verdict: str
     layers: tuple[LayerTime, ...] = ()
     notes: tuple[str, ...] = ()
+    micronet: Measurement | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": SCHEMA, **asdict(self)}

@@ -3,6 +3,8 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from onnx import ModelProto, NodeProto
 
@@ -10,21 +12,36 @@ from shoestring.core.layer import LINEAR, OTHER, Layer, conv_kind
 from shoestring.deploy.rewrite import ACTIVATIONS, WEIGHTED, attributes, shapes
 
 _SILENT = ("Identity", "Constant", "QuantizeLinear", "DequantizeLinear", "Flatten", "Reshape")
+_POOLINGS = ("AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "ReduceSum")
 
 
 def inventory(model: ModelProto) -> tuple[Layer, ...]:
-    """Layers in graph order, named after their nodes. An activation right after a weighted node belongs to it. Shapes
-    must have been inferred."""
+    """Layers in graph order, named after their nodes. An activation right after a weighted node belongs to it; what
+    only quantises is none. Shapes must have been inferred."""
+    return tuple(layer for _, layer in layers_of_nodes(model))
+
+
+def layers_of_nodes(model: ModelProto) -> list[tuple[NodeProto, Layer]]:
+    """The nodes that are layers, in graph order, each with its Layer (see `inventory`)."""
     known, constants = shapes(model), {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     readers = Counter(name for node in model.graph.node for name in node.input)
-    weighted = {node.output[0] for node in model.graph.node if node.op_type in WEIGHTED}
-    own = [
-        node
-        for node in model.graph.node
-        if node.op_type not in _SILENT
-        and not (node.op_type in ACTIVATIONS and node.input[0] in weighted and readers[node.input[0]] == 1)
-    ]
-    return tuple(_layer(node, known, constants) for node in own)
+    codes: set[str] = set()
+    weighted: dict[str, int] = {}  # what a weighted node writes: where it is in `found`
+    found: list[tuple[NodeProto, Layer]] = []
+    for node in model.graph.node:
+        op, source = node.op_type, node.input[0] if node.input else ""
+        if op == "DequantizeLinear" and source in constants:
+            constants[node.output[0]] = constants[source]
+        elif op == "QuantizeLinear" or (op == "Clip" and source in codes):
+            codes.add(node.output[0])
+        elif op in ACTIVATIONS and source in weighted and readers[source] == 1:
+            owner, layer = found[weighted[source]]
+            found[weighted[source]] = owner, replace(layer, activation=op.lower())
+        elif op not in _SILENT:
+            if op in WEIGHTED:
+                weighted[node.output[0]] = len(found)
+            found.append((node, _layer(node, known, constants)))
+    return found
 
 
 def _layer(node: NodeProto, known: Mapping[str, tuple[int, ...]], constants: Mapping[str, tuple[int, ...]]) -> Layer:
@@ -47,4 +64,15 @@ def _layer(node: NodeProto, known: Mapping[str, tuple[int, ...]], constants: Map
         return Layer(name, LINEAR, op, given, output, weight, bias=bias, macs=math.prod(output) * weight[1])
     if op == "MatMul":
         return Layer(name, OTHER, op, given, output, macs=math.prod(output) * math.prod(given[-1:]))
-    return Layer(name, OTHER, op, given, output)
+    if op == "MatMulNBits":  # its weight is packed
+        weight = (attrs["N"], attrs["K"])
+        return Layer(name, LINEAR, op, given, output, weight, macs=math.prod(output) * weight[1])
+    return Layer(name, OTHER, op, given, output, window=_window(op, attrs, given, output))
+
+
+def _window(op: str, attrs: Mapping[str, Any], given: tuple[int, ...], output: tuple[int, ...]) -> int:
+    """How many values one output of a pooling is made of: those under its kernel, or an equal share of the input."""
+    if op not in _POOLINGS:
+        return 1
+    kernel = attrs.get("kernel_shape")
+    return math.prod(kernel) if kernel else math.prod(given) // max(1, math.prod(output))

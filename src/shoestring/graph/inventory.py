@@ -1,7 +1,9 @@
 """Inventory: what a captured network computes, layer by layer in execution order, as plain data."""
 
+import math
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ _ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "group
 _SPELT = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "truediv": "div", "matmul": "mat_mul"}
 # Operations in lower case, whether a module, a function or a method does them.
 _ACTIVATIONS = re.compile("relu|relu6|silu|hardswish|hardsigmoid|sigmoid|hardtanh|leakyrelu|gelu|tanh|elu|mish|clamp")
+_POOLED = re.compile(".*pool|mean|sum|amax")
 _FREE = re.compile("identity|dropout|flatten|unflatten|view|reshape|squeeze|unsqueeze|contiguous|getitem")
 
 
@@ -27,9 +30,10 @@ def inventory(gm: fx.GraphModule, input_shape: tuple[int, ...]) -> tuple[Layer, 
     """Every node of `gm` that computes something from the input, in execution order, at `input_shape` (no batch axis).
 
     An activation right after a convolution or linear layer belongs to it and is not listed; neither is a batch norm
-    that `fold` would fold, nor what only renames data (reshape). `macs` are the multiply-accumulates of dot products,
-    so that their sum is the figure papers print; elementwise work has none. Names are module paths
-    (`blocks.1.layers.0.0`), for functions the names of fx nodes; the second call of a module is `name:2`.
+    that `fold` would fold (its shift is the layer's bias), nor what only renames data (reshape). `macs` are the
+    multiply-accumulates of dot products, so that their sum is the figure papers print; elementwise work has none. Names
+    are module paths (`blocks.1.layers.0.0`), for functions the names of fx nodes; the second call of a module is
+    `name:2`.
     """
     recorder = _Recorder(gm)
     fast_attention = torch.backends.mha.get_fastpath_enabled()
@@ -50,7 +54,8 @@ class _Recorder(fx.Interpreter):
         self.gm = gm
         self.layers: list[Layer] = []
         self._live: set[fx.Node] = set()  # what depends on the input; the rest is constant in a deployed file
-        self._weighted: set[fx.Node] = set()  # convolutions and linear layers, or the batch norms that go into them
+        # Convolutions and linear layers, or the batch norms that go into them: where they are in `layers`.
+        self._weighted: dict[fx.Node, int] = {}
         self._names: Counter[str] = Counter()
 
     def run_node(self, n: fx.Node) -> Any:
@@ -70,16 +75,18 @@ class _Recorder(fx.Interpreter):
             return
         weights = _of_module(module) if module is not None else self._of_function(node)
         if weights["kind"] != OTHER:
-            self._weighted.add(node)
+            self._weighted[node] = len(self.layers)
         inputs = [_first_tensor(self.env[source]) for source in node.all_input_nodes]
+        given = next((tuple(value.shape[1:]) for value in inputs if value is not None), ())
         self.layers.append(
             Layer(
                 name=name,
                 op=op,
-                input=next((tuple(value.shape[1:]) for value in inputs if value is not None), ()),
+                input=given,
                 output=tuple(output.shape[1:]),
                 macs=macs,
                 line=source_line(node),
+                window=_window(node, module, given, tuple(output.shape[1:])) if _POOLED.fullmatch(op.lower()) else 1,
                 **weights,
             )
         )
@@ -89,10 +96,15 @@ class _Recorder(fx.Interpreter):
         source = node.all_input_nodes[0]
         if source not in self._weighted or len(source.users) > 1:
             return False
+        index = self._weighted[source]
         if isinstance(module, _BatchNorm) and foldable(self.gm, node):
-            self._weighted.add(node)
+            self._weighted[node] = index
+            self.layers[index] = replace(self.layers[index], bias=True)
             return True
-        return _ACTIVATIONS.fullmatch(op.lower()) is not None
+        if _ACTIVATIONS.fullmatch(op.lower()) is None:
+            return False
+        self.layers[index] = replace(self.layers[index], activation=op.lower())
+        return True
 
     def _of_function(self, node: fx.Node) -> dict[str, Any]:
         """The fields of a Layer that describe its weights, for a function such as F.conv2d(x, weight)."""
@@ -127,6 +139,18 @@ def _of_module(module: nn.Module) -> dict[str, Any]:
         kind = conv_kind(shape, module.groups)
         return {"kind": kind, "weight": shape, "bias": bias, "stride": module.stride, "groups": module.groups}
     return {"kind": LINEAR if isinstance(module, nn.Linear) else OTHER, "weight": shape, "bias": bias}
+
+
+def _window(node: fx.Node, module: nn.Module | None, given: tuple[int, ...], output: tuple[int, ...]) -> int:
+    """How many values one output of a pooling is made of: those under its kernel, or an equal share of the input."""
+    kernel = getattr(module, "kernel_size", None)
+    if module is None and len(node.args) > 1 and "_pool" in str(node.target) and "adaptive" not in str(node.target):
+        kernel = node.args[1]
+    if module is None:
+        kernel = node.kwargs.get("kernel_size", kernel)
+    if kernel is None:
+        return math.prod(given) // max(1, math.prod(output))
+    return math.prod(kernel) if isinstance(kernel, tuple | list) else int(kernel ** (len(output) - 1))
 
 
 def _operation(node: fx.Node, module: nn.Module | None) -> str:

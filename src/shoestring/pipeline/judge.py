@@ -15,12 +15,14 @@ from shoestring.pipeline.samples import Samples
 
 @dataclass(frozen=True)
 class Weights:
-    """What cannot be read off a contest: bytes of the file and of the original, and peak memory of each in MB."""
+    """What cannot be read off a contest: bytes of the file and of the original, peak memory of each in MB, the file's
+    MicroNet score."""
 
     size: int
     original_size: int
     memory: float | None = None
     original_memory: float | None = None
+    micronet: float | None = None
 
 
 def quality(subject: np.ndarray, original: np.ndarray, samples: Samples) -> Quality:
@@ -83,6 +85,7 @@ def _measured(limit: Limit, contest: Contest, weights: Weights, judged: Quality 
     ours, theirs = {
         "size": (weights.size, weights.original_size),
         "memory": (weights.memory, weights.original_memory),
+        "micronet": (weights.micronet, None),
     }[limit.name]
     if ours is None or (limit.relative and theirs is None):
         return None

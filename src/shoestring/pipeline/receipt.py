@@ -1,7 +1,7 @@
 """The receipt of a graph: everything measured, in one process, against the best honest baselines."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,14 +9,17 @@ from onnx import ModelProto
 
 from shoestring.core.budget import Budget
 from shoestring.core.device import Device
-from shoestring.core.errors import ShoestringError
+from shoestring.core.errors import BadInput, ShoestringError
+from shoestring.core.measurement import Measurement
 from shoestring.core.receipt import BudgetLine, LayerTime, Quality, Receipt, Subject
 from shoestring.deploy import runtimes
+from shoestring.deploy.counts import counts
 from shoestring.deploy.footprint import load_and_run
 from shoestring.deploy.normal_form import is_quantised
 from shoestring.deploy.rewrite import lean, rebatch
 from shoestring.measure.machine import pinned
 from shoestring.measure.memory import peak_mb
+from shoestring.measure.micronet import IMAGENET, Reference, micronet
 from shoestring.measure.timing import Schedule
 from shoestring.pipeline.contest import SUBJECT, Contest, Entrant, entrants, hold, speedups, told_baselines
 from shoestring.pipeline.judge import Weights, budget_lines, quality, verdict
@@ -31,7 +34,8 @@ Progress = Callable[[str, float], object]
 class Case:
     """What is to be judged. `subject`, `original`, `int8`: graphs at batch 1 (`int8` None: no such baseline). `size`:
     bytes of the file. `layers`: names for the per-layer times. `macs`: (original, subject). `samples` with `trained`
-    networks give a quality. `others`: further baselines by name, any graphs. `notes`: passed on to the reader."""
+    networks give a quality. `others`: further baselines by name, any graphs. `notes`: passed on to the reader.
+    `reference`: what the MicroNet score is relative to, ImageNet's for data that was not in that challenge."""
 
     file: str
     subject: ModelProto
@@ -45,6 +49,7 @@ class Case:
     trained: bool = True
     others: Mapping[str, ModelProto] | None = None
     notes: tuple[str, ...] = ()
+    reference: Reference = IMAGENET
 
 
 def measure(
@@ -69,7 +74,8 @@ def measure(
     with pinned(threads):
         contest = hold(entrant, baselines, shape, schedule, lambda share: report("timing", share))
         layers = _layer_times(case, report)
-    weights = _weights(case, contest, report)
+    score, unscored = _score(case)
+    weights = replace(_weights(case, contest, report), micronet=score.value if score else None)
     lines = budget_lines(budget, contest, weights, judged)
     noisy = not all(contest.ratio(e).steady for p in contest.precisions if (e := contest.best(p)))
     return Receipt(
@@ -89,12 +95,17 @@ def measure(
         budget=lines,
         verdict=verdict(lines, noisy),
         layers=layers,
-        notes=(*case.notes, *contest.failed, *_unmeasured(lines)),
+        notes=(*case.notes, *contest.failed, *unscored, *_unmeasured(lines)),
+        micronet=score,
     )
 
 
 def _unmeasured(lines: Sequence[BudgetLine]) -> list[str]:
-    cures = {"quality": "give --original MODEL and --data DIR", "memory": "this system does not tell a peak"}
+    cures = {
+        "quality": "give --original MODEL and --data DIR",
+        "memory": "this system does not tell a peak",
+        "micronet": "an operator has no rule for it",
+    }
     return [
         f"{line.limit} was not measured: {cures.get(line.limit, 'nothing to compare with')}."
         for line in lines
@@ -148,6 +159,14 @@ def _layer_times(case: Case, report: Progress) -> tuple[LayerTime, ...]:
     before, after = found
     report("profiling layers", 1.0)
     return tuple(LayerTime(name, before[name], after[name]) for name in case.layers if before[name] or after[name])
+
+
+def _score(case: Case) -> tuple[Measurement | None, list[str]]:
+    """The MicroNet score of the subject, or why there is none."""
+    try:
+        return micronet(counts(case.subject), case.reference), []
+    except BadInput as error:
+        return None, [f"No MicroNet score: {error}."]
 
 
 def _weights(case: Case, contest: Contest, report: Progress) -> Weights:

@@ -159,7 +159,10 @@ def _size(receipt: Receipt) -> Markup:
     for baseline in receipt.baselines:
         if baseline.best:
             rows.append(Bar(baseline.name, baseline.size_bytes, size(baseline.size_bytes)))
-    return section("Size", element("figure", bars("size", "Size of the file", rows)))
+    picture, score = element("figure", bars("size", "Size of the file", rows)), receipt.micronet
+    if score is None:
+        return section("Size", picture)
+    return section("Size", picture, pairs([("MicroNet score", f"{number(score.value)}: {shorten(score.how, 120)}")]))
 
 
 def _everything(receipt: Receipt) -> Markup:

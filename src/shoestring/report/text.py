@@ -85,6 +85,8 @@ def _facts(receipt: Receipt) -> Iterator[tuple[str, str]]:
         yield "memory", f"{number(subject.peak_mb)} MB at the peak of a process that loads and runs it"
     if subject.cpu_ms is not None:
         yield "processor", f"{number(subject.cpu_ms)} ms of processor time, all threads together"
+    if receipt.micronet is not None:
+        yield "MicroNet", f"score {number(receipt.micronet.value)}: {shorten(receipt.micronet.how, 120)}"
     if receipt.layers:
         before = sum(layer.original_ms for layer in receipt.layers)
         after = sum(layer.subject_ms for layer in receipt.layers)
