@@ -14,7 +14,7 @@ from PIL import Image
 
 from shoestring.core.errors import BadInput
 from shoestring.deploy import preprocess as module
-from shoestring.deploy.preprocess import check_spec, open_image, preprocess
+from shoestring.deploy.preprocess import check_spec, framed, normalise, open_image, preprocess
 
 SPEC = {
     "kind": "image",
@@ -47,6 +47,16 @@ def test_is_resize_crop_normalise(height: int, width: int, interpolation: str) -
     assert got.dtype == np.float32
     assert got.flags.c_contiguous
     np.testing.assert_array_equal(got, expected)
+
+
+def test_a_batch_is_normalised_as_each_of_its_pictures() -> None:
+    pictures = [picture(50, 61, seed) for seed in range(6)]
+    pixels = np.stack([framed(SPEC, each) for each in pictures]).reshape(2, 3, 32, 24, 3)
+    assert pixels.dtype == np.uint8
+    got = normalise(SPEC, pixels)
+    assert (got.shape, got.dtype) == ((2, 3, 3, 32, 24), np.float32)
+    assert got.flags.c_contiguous
+    np.testing.assert_array_equal(got.reshape(6, 3, 32, 24), [preprocess(SPEC, each) for each in pictures])
 
 
 def test_array_pil_and_path_agree(tmp_path: Path) -> None:

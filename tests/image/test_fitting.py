@@ -1,5 +1,6 @@
 """What a fit takes of images: preprocessing, labels, data and samples, for every kind of network."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from shoestring.core.errors import BadInput
 from shoestring.deploy.preprocess import preprocess
 from shoestring.image.dataset import Dataset
 from shoestring.image.fitting import image_task, judged_samples, labels, load, spec_of
+from shoestring.image.samples import samples
 from shoestring.image.task import ImageClassification
 from shoestring.pipeline.original import Original
+from shoestring.pipeline.samples import Samples
 
 SPEC = {"kind": "tensor", "shape": [3, 32, 32]}
 
@@ -91,3 +94,46 @@ def test_samples_of_a_finished_file(photographs: Path) -> None:
     assert again is not None
     assert (len(made.calibration), len(made.judgement)) == (8, 22)
     np.testing.assert_array_equal(np.concatenate(list(made.judgement)), np.concatenate(list(again.judgement)))
+
+
+def judged(samples: Samples | None) -> list[bytes]:
+    assert samples is not None
+    return [x.tobytes() for x in samples.judgement]
+
+
+def test_what_trained_a_file_does_not_judge_it(photographs: Path) -> None:
+    original = network((3, 32, 32), [1, 10])
+    task = image_task(original)
+    dataset = load(photographs, False, task)
+    made = samples(dataset, task, calibration=8, seed=5, train=True)
+    assert len(judged(made)) == 15
+    for calibration in (8, 3):
+        again = judged_samples(original, photographs, False, calibration, 5, made.provenance)
+        assert judged(again) == judged(made)
+    with pytest.raises(BadInput, match="drawn with seed 5; leave --seed 0 out"):
+        judged_samples(original, photographs, False, 8, 0, made.provenance)
+
+
+def test_what_all_trained_is_refused_to_judge(photographs: Path, tmp_path: Path, save: Callable[..., Path]) -> None:
+    original = network((3, 32, 32), [1, 10])
+    task = image_task(original)
+    for index in range(12):
+        save(tmp_path / "judge" / f"{index}.png", seed=index, size=(40, 36))
+    dataset, judge = load(photographs, False, task), load(tmp_path / "judge", False, task)
+    told = samples(dataset, task, 8, 5, judge, train=True).provenance
+    with pytest.raises(BadInput, match="trained on all of these images"):
+        judged_samples(original, photographs, False, 8, 5, told)
+    # Of the data that judged it some calibrate the baseline; the file itself has seen none of them.
+    assert len(judged(judged_samples(original, tmp_path / "judge", False, 8, 5, told))) == 4
+    # Without training, what was not calibrated on may judge.
+    told = samples(dataset, task, 8, 5, judge).provenance
+    assert len(judged(judged_samples(original, photographs, False, 8, 5, told))) == 22
+
+
+@pytest.mark.parametrize(
+    "told", [None, {}, {"sha256": "0" * 64, "training": 15, "seed": 1}, {"training": 15}, {"calibration": 8}]
+)
+def test_other_data_are_split_as_ever(photographs: Path, told: Mapping[str, object] | None) -> None:
+    original = network((3, 32, 32), [1, 10])
+    expected = judged(judged_samples(original, photographs, False, 8, 5))
+    assert judged(judged_samples(original, photographs, False, 8, 5, told)) == expected

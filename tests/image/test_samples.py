@@ -1,6 +1,7 @@
 """From images to the inputs of a fit: who calibrates, who judges, and what they look like."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from PIL import Image
 
 from shoestring.core.errors import BadInput
 from shoestring.image.data import load_images
+from shoestring.image.dataset import Dataset
 from shoestring.image.samples import Inputs, samples
 from shoestring.image.task import ImageClassification
+from shoestring.pipeline.samples import Samples
 
 SPEC = {
     "kind": "image",
@@ -62,6 +65,7 @@ def test_no_picture_both_calibrates_and_judges(folder: Path) -> None:
     other = samples(dataset, task, calibration=4, seed=4)
     assert [x.tobytes() for x in other.calibration] != calibration
     assert [x.tobytes() for x in samples(dataset, task, calibration=4, seed=3).calibration] == calibration
+    assert made.training is None
 
 
 def test_targets_belong_to_the_judged(folder: Path) -> None:
@@ -85,9 +89,127 @@ def test_without_labels(tmp_path: Path, save: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("calibration", "reason"), [(0, "at least 1"), (12, "cannot give 12"), (11, "two or more to judge")]
+    ("calibration", "reason"), [(0, "at least 1"), (12, "cannot give 12"), (11, "leave 1; leave two or more to judge")]
 )
 def test_too_few(calibration: int, reason: str, folder: Path) -> None:
     task = ImageClassification(SPEC, outputs=2)
     with pytest.raises(BadInput, match=reason):
         samples(task.load(folder), task, calibration=calibration)
+
+
+PLAIN = {**SPEC, "resize": None}
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Callable[..., Dataset]:
+    """Data sets whose pictures, of two classes, have one colour each, told by its red: no augmentation changes it."""
+
+    def write(colours: range, name: str = "data", groups: int = 1) -> Dataset:
+        (tmp_path / name).mkdir()
+        for red in colours:
+            Image.new("RGB", (8, 8), (red, 0, 0)).save(tmp_path / name / f"{red}.png")
+        rows = (f"{red}.png,{red % 2},{red // groups}" for red in colours)
+        (tmp_path / name / "labels.csv").write_text("\n".join(["file,class_index,group", *rows]))
+        return ImageClassification(PLAIN, outputs=2).load(tmp_path / name)
+
+    return write
+
+
+def reds(inputs: Iterable[np.ndarray]) -> list[int]:
+    return [round(float(x.reshape(3, 8, 8)[0, 0, 0]) * 50 + 100) for x in inputs]
+
+
+def trained_on(made: Samples) -> dict[int, int]:
+    """Red to target."""
+    assert made.training is not None
+    return {reds([x])[0]: int(y) for xs, ys in made.training.epoch(0, 10_000) for x, y in zip(xs, ys, strict=True)}
+
+
+def test_half_trains_and_the_rest_judges(plain: Callable[..., Dataset]) -> None:
+    dataset, task = plain(range(40)), ImageClassification(PLAIN, outputs=2)
+    made = samples(dataset, task, calibration=6, seed=3, train=True)
+    trained, calibration, judged = trained_on(made), reds(made.calibration), reds(made.judgement)
+    assert (len(trained), len(calibration), len(judged)) == (20, 6, 20)
+    assert set(trained) | set(judged) == set(range(40))
+    assert set(calibration) <= set(trained)
+    assert trained == {red: red % 2 for red in trained}
+    assert sum(trained.values()) == 10  # the classes have equal shares
+    assert made.targets is not None
+    assert made.targets.tolist() == [red % 2 for red in judged]
+    counts = {"calibration": 6, "training": 20, "judgement": 20, "seed": 3}
+    assert made.provenance == {"sha256": dataset.fingerprint, **counts}
+    # What calibrates a file does not depend on whether it was trained.
+    assert reds(samples(dataset, task, calibration=6, seed=3).calibration) == calibration
+
+
+def test_training_splits_by_photograph(plain: Callable[..., Dataset]) -> None:
+    made = samples(plain(range(42), groups=5), ImageClassification(PLAIN, outputs=2), calibration=6, train=True)
+    assert len(trained_on(made)) == 21
+    assert not {red // 5 for red in trained_on(made)} & {red // 5 for red in reds(made.judgement)}
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_other_data_judge(plain: Callable[..., Dataset], train: bool) -> None:
+    dataset, judge, task = plain(range(30)), plain(range(50, 60), "judge"), ImageClassification(PLAIN, outputs=2)
+    made = samples(dataset, task, 6, 3, judge, train)
+    assert reds(made.judgement) == sorted(range(50, 60), key=lambda red: f"{red}.png")
+    assert set(reds(made.calibration)) < set(range(30))
+    assert made.provenance is not None
+    assert made.provenance["judged_sha256"] == judge.fingerprint
+    assert made.provenance["judgement"] == 10
+    assert reds(samples(dataset, task, 6, 3).calibration) == reds(made.calibration)
+    if train:
+        assert set(trained_on(made)) == set(range(30))
+        assert made.provenance["training"] == 30
+    else:
+        assert made.training is None
+        assert "training" not in made.provenance
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize(("colours", "shared"), [(range(30), 30), (range(29, 33), 1)])
+def test_no_image_fits_and_judges(plain: Callable[..., Dataset], colours: range, shared: int, train: bool) -> None:
+    """Whatever it is called, and whatever its label."""
+    dataset, judge = plain(range(30)), plain(colours, "judge")
+    items = tuple(replace(item, target=0, group=f"other {item.group}") for item in judge.items)
+    for other in (judge, replace(judge, items=items)):
+        with pytest.raises(BadInput, match=f"--judge: {shared} of the {len(colours)} images .* are in --data too"):
+            samples(dataset, ImageClassification(PLAIN, outputs=2), 6, 3, other, train)
+
+
+def test_training_without_labels(tmp_path: Path, save: Callable[..., Path]) -> None:
+    for index in range(6):
+        save(tmp_path / "data" / f"{index}.png", seed=index)
+    task = ImageClassification(SPEC)
+    made = samples(task.load(tmp_path / "data"), task, calibration=2, train=True)
+    assert made.training is not None
+    assert not made.training.labelled
+    assert (len(made.training), len(made.judgement), made.targets) == (3, 3, None)
+
+
+@pytest.mark.parametrize(
+    ("count", "calibration", "reason"),
+    [
+        (12, 0, "0 images of the 6 to fit on; take 1 to 6"),
+        (12, 7, "7 images of the 6 to fit on; take 1 to 6"),
+        (3, 1, None),
+        (2, 1, "1 images to fit on leave 1; leave two"),
+        (1, 1, "cannot give 1 and leave any to judge"),
+    ],
+)
+def test_too_few_to_train(count: int, calibration: int, reason: str | None, plain: Callable[..., Dataset]) -> None:
+    dataset, task = plain(range(count)), ImageClassification(PLAIN, outputs=2)
+    if reason is None:
+        assert len(samples(dataset, task, calibration, train=True).judgement) == 2
+        return
+    with pytest.raises(BadInput, match=reason):
+        samples(dataset, task, calibration, train=True)
+
+
+def test_all_may_calibrate_when_others_judge(plain: Callable[..., Dataset]) -> None:
+    dataset, judge, task = plain(range(6)), plain(range(50, 53), "judge"), ImageClassification(PLAIN, outputs=2)
+    assert sorted(reds(samples(dataset, task, 6, judge=judge).calibration)) == list(range(6))
+    with pytest.raises(BadInput, match="7 images of the 6 to fit on"):
+        samples(dataset, task, 7, judge=judge)
+    with pytest.raises(BadInput, match="leave two or more to judge"):
+        samples(dataset, task, 6, judge=judge[:1])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from shoestring.core.errors import BadInput
 from shoestring.image.dataset import ArrayImage, Dataset, Item
-from shoestring.image.split import split
+from shoestring.image.split import shuffled, split
 
 PIXELS = np.zeros((1, 1, 1), np.uint8)
 
@@ -81,3 +81,17 @@ def test_too_few_is_an_error(groups, calibration):
 def test_no_calibration_is_an_error():
     with pytest.raises(BadInput, match="at least 1"):
         split(made([None] * 10), 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=2), st.integers(0, 9))
+def test_fewer_are_the_first_of_more(pairs, seed):
+    """So what calibrates is among what trains."""
+    dataset = made(*zip(*pairs, strict=True))
+    order = shuffled(dataset, seed)
+    assert sorted(map(dataset.items.index, order.items)) == list(range(len(dataset)))
+    for count in range(1, len(dataset)):
+        try:
+            first, _ = split(dataset, count, seed)
+        except BadInput:
+            continue
+        assert first.items == order.items[:count]

@@ -30,7 +30,7 @@ MAX_PIXELS = 89_478_485  # of a photograph, before and after resizing: where Pil
 MAX_ELEMENTS = 2**26  # of a tensor: 256 MiB in float32
 # EPS and the rare formats are left out: they start programs or are seldom tested.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _KEYS = {
     "image": {"kind", "resize", "interpolation", "crop", "mean", "std"},
     "tensor": {"kind", "shape"},
@@ -46,12 +46,23 @@ def preprocess(spec: Mapping[str, Any], image: Image.Image | str | Path | NDArra
     check_spec(spec)
     if spec["kind"] == "tensor":
         return _tensor(spec, image)
+    return normalise(spec, framed(spec, image))
+
+
+def framed(spec: Mapping[str, Any], image: Image.Image | str | Path | NDArray[Any]) -> NDArray[np.uint8]:
+    """The pixels the network is shown, uint8 [H, W, 3]: resized and cut out. For image specs that were checked."""
     height, width = spec["crop"]
-    resized = _resize(spec, _photograph(image))
+    resized = _resize(spec, photograph(image))
     left, top = round((resized.width - width) / 2), round((resized.height - height) / 2)
-    pixels = np.asarray(resized.crop((left, top, left + width, top + height)), np.float32)
-    scaled = (pixels - np.array(spec["mean"], np.float32)) / np.array(spec["std"], np.float32)
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+    return np.asarray(resized.crop((left, top, left + width, top + height)))
+
+
+def normalise(spec: Mapping[str, Any], pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 [..., H, W, 3] to the float32 [..., 3, H, W] that the network takes."""
+    scaled = np.moveaxis(pixels, -1, -3).astype(np.float32, order="C")
+    scaled -= np.array(spec["mean"], np.float32)[:, None, None]
+    scaled /= np.array(spec["std"], np.float32)[:, None, None]
+    return scaled
 
 
 def check_spec(spec: Any) -> None:
@@ -84,7 +95,8 @@ def open_image(path: str | Path) -> Image.Image:
         raise BadInput(f"{path}: not a readable image ({_line(error)}); give one of {', '.join(_FORMATS)}") from None
 
 
-def _photograph(image: Any) -> Image.Image:
+def photograph(image: Image.Image | str | Path | NDArray[Any]) -> Image.Image:
+    """What `preprocess` takes for an image, upright and in RGB. Raises BadInput when it is none."""
     if isinstance(image, str | Path):
         return open_image(image)
     if isinstance(image, Image.Image):
@@ -124,7 +136,7 @@ def _resize(spec: Mapping[str, Any], image: Image.Image) -> Image.Image:
     size = int(spec["resize"] * image.width / short), int(spec["resize"] * image.height / short)
     if size[0] * size[1] > MAX_PIXELS:
         raise BadInput(f"preprocess: {image.width}x{image.height} is too long and thin to resize; crop it first")
-    return image if size == image.size else image.resize(size, _FILTERS[spec["interpolation"]])
+    return image if size == image.size else image.resize(size, FILTERS[spec["interpolation"]])
 
 
 def _tensor(spec: Mapping[str, Any], array: Any) -> NDArray[np.float32]:
@@ -144,8 +156,8 @@ def _check_image_spec(spec: Mapping[str, Any]) -> None:
     resize, interpolation, crop = spec["resize"], spec["interpolation"], spec["crop"]
     if resize is not None and not _integers([resize], MAX_SIDE):
         raise BadInput(f"preprocess: resize {_short(resize)} is neither null nor a whole number in 1..{MAX_SIDE}")
-    if not isinstance(interpolation, str) or interpolation not in _FILTERS:
-        raise BadInput(f"preprocess: interpolation {_short(interpolation)} is unknown; known are {', '.join(_FILTERS)}")
+    if not isinstance(interpolation, str) or interpolation not in FILTERS:
+        raise BadInput(f"preprocess: interpolation {_short(interpolation)} is unknown; known are {', '.join(FILTERS)}")
     if not _integers(crop, MAX_SIDE) or len(crop) != 2:
         raise BadInput(f"preprocess: crop {_short(crop)} is not [H, W] in 1..{MAX_SIDE}")
     if resize is not None and max(crop) > resize:

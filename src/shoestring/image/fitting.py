@@ -46,16 +46,31 @@ def load(data: str | Path | None, demo: bool, task: ImageClassification) -> Data
 
 
 def judged_samples(
-    original: Original | None, data: str | Path | None, demo: bool, calibration: int, seed: int
+    original: Original | None,
+    data: str | Path | None,
+    demo: bool,
+    calibration: int,
+    seed: int,
+    fitted_on: Mapping[str, object] | None = None,
 ) -> Samples | None:
     """Samples to judge a finished file on, None when no data was named. The same split as `fit` with the same
-    arguments, so that nothing is judged that was calibrated on. Raises BadInput when quality cannot be told."""
+    arguments, so that nothing is judged that was calibrated on. `fitted_on`: what the file tells of its data
+    (`Samples.provenance`); of the same data nothing is judged that was trained on either. Raises BadInput when quality
+    cannot be told."""
     if data is None and not demo:
         return None
     if original is None:
         raise BadInput("--data: quality is told against the original; add --original MODEL")
     task = image_task(original)
-    return samples(load(data, demo, task), task, calibration, seed)
+    dataset = load(data, demo, task)
+    told = fitted_on or {}
+    trained = bool(told.get("training")) and told.get("sha256") == dataset.fingerprint
+    if trained and "judged_sha256" in told:
+        raise BadInput("--data: the file was trained on all of these images; give the ones that judged it, or others")
+    if trained and seed != told.get("seed"):
+        drawn = f"the file was trained on half of these images, drawn with seed {told.get('seed')}"
+        raise BadInput(f"--seed: {drawn}; leave --seed {seed} out, to judge on the other half")
+    return samples(dataset, task, calibration, seed, train=trained)
 
 
 def _outputs(original: Original) -> int:

@@ -1,5 +1,6 @@
 """From a data set of images to the Samples that a fit takes."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
@@ -7,8 +8,9 @@ import numpy as np
 
 from shoestring.core.errors import BadInput
 from shoestring.image.dataset import Dataset
-from shoestring.image.split import split
+from shoestring.image.split import shuffled, split
 from shoestring.image.task import ImageClassification, network_input
+from shoestring.image.training import TrainingImages
 from shoestring.pipeline.samples import Samples
 
 CALIBRATION = 64
@@ -35,21 +37,57 @@ class Inputs(Sequence[np.ndarray]):
         return network_input(self._spec, self._dataset[index][0])[None]
 
 
-def samples(dataset: Dataset, task: ImageClassification, calibration: int = CALIBRATION, seed: int = 0) -> Samples:
-    """`dataset` split by source photograph into `calibration` inputs (decoded once and kept) and the rest, which
-    judges. Raises BadInput when there are too few."""
-    fitted, judged = split(dataset, calibration, seed)
+def samples(
+    dataset: Dataset,
+    task: ImageClassification,
+    calibration: int = CALIBRATION,
+    seed: int = 0,
+    judge: Dataset | None = None,
+    train: bool = False,
+) -> Samples:
+    """Who calibrates, who judges and, with `train`, who trains.
+
+    `judge`, or else what is left of `dataset`, judges. To train on there is then all of `dataset`, or else half of it;
+    the first `calibration` inputs drawn with `seed` calibrate (decoded once and kept, not augmented), the same ones
+    whether or not there is training. No photograph both judges and does anything else. Raises BadInput when there are
+    too few images, and when `judge` holds one of `dataset`.
+    """
+    if judge is not None:
+        _require_apart(dataset, judge)
+        fitted, judged = shuffled(dataset, seed), judge
+    else:
+        fitted, judged = split(dataset, max(1, len(dataset) // 2) if train else calibration, seed)
+    if not 1 <= calibration <= len(fitted):
+        raise BadInput(f"calibration: {calibration} images of the {len(fitted)} to fit on; take 1 to {len(fitted)}")
     if len(judged) < 2:
-        raise BadInput(f"data: {len(dataset)} images, {calibration} calibrate: leave two or more to judge")
-    inputs = Inputs(fitted, task.preprocess)
+        raise BadInput(f"data: {len(fitted)} images to fit on leave {len(judged)}; leave two or more to judge")
+    inputs = Inputs(fitted[:calibration], task.preprocess)
+    provenance = {
+        "sha256": dataset.fingerprint,
+        "calibration": calibration,
+        "judgement": len(judged),
+        "seed": seed,
+        **({"training": len(fitted)} if train else {}),
+        **({} if judge is None else {"judged_sha256": judge.fingerprint}),
+    }
     return Samples(
         calibration=[inputs[index] for index in range(len(inputs))],
         judgement=Inputs(judged, task.preprocess),
         targets=_targets(judged),
         scores=task.quality if judged.labelled else None,
         metric=task.metric,
-        provenance={"sha256": dataset.fingerprint, "calibration": len(fitted), "judgement": len(judged), "seed": seed},
+        provenance=provenance,
+        training=TrainingImages(fitted, task.preprocess, seed) if train else None,
     )
+
+
+def _require_apart(dataset: Dataset, judge: Dataset) -> None:
+    """Raises BadInput when an image is in both, whatever it is called there."""
+    known = {hashlib.sha256(item.source.content()).digest() for item in dataset.items}
+    shared = [item for item in judge.items if hashlib.sha256(item.source.content()).digest() in known]
+    if shared:
+        what = f"{len(shared)} of the {len(judge)} images (the first is {shared[0].group})"
+        raise BadInput(f"--judge: {what} are in --data too; an image either fits or judges, leave them out of one")
 
 
 def _targets(dataset: Dataset) -> np.ndarray | None:

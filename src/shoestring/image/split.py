@@ -1,4 +1,4 @@
-"""Calibration and judgement: two sets that share no photograph."""
+"""Two sets that share no photograph: one to fit on, one to judge on."""
 
 from collections import Counter
 
@@ -8,30 +8,31 @@ from shoestring.core.errors import BadInput
 from shoestring.image.dataset import Dataset
 
 
-def split(dataset: Dataset, calibration: int, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Exactly `calibration` items, in the order drawn, and what is left to judge on, in the data set's order.
+def split(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Exactly `count` items, in the order drawn, and what is left to judge on, in the data set's order.
 
-    Items of one group stay together: those of the last group that calibration does not need go unused. Where there
-    are labels every class gives the same share of its groups, to within one group. The same arguments give the same
-    split. Raises BadInput when `calibration` is below 1 or would leave nothing to judge.
+    Items of one group stay together: those of the last group that `count` does not need go unused. Where there are
+    labels every class gives the same share of its groups, to within one group, and so it does to every beginning of
+    what is drawn: fewer items with the same seed are the first ones of more. Raises BadInput when `count` is below 1 or
+    would leave nothing to judge.
     """
-    if calibration < 1:
-        raise BadInput(f"split: {calibration} images for calibration; give at least 1")
+    if count < 1:
+        raise BadInput(f"split: {count} images asked for; take at least 1")
+    order = shuffled(dataset, seed)
+    used = set(order.group[:count])
+    if len(dataset) < count or used.issuperset(dataset.group):
+        have = f"{len(dataset)} images of {len(set(dataset.group))} photographs"
+        raise BadInput(f"split: {have} cannot give {count} and leave any to judge; give more images")
+    judged = [index for index, group in enumerate(dataset.group) if group not in used]
+    return order[:count], dataset.take(judged)
+
+
+def shuffled(dataset: Dataset, seed: int = 0) -> Dataset:
+    """All items, group after group, in the order in which `split` draws them: a function of the data and `seed`."""
     members: dict[str, list[int]] = {}
     for index, group in enumerate(dataset.group):
         members.setdefault(group, []).append(index)
-    chosen: list[int] = []
-    used: set[str] = set()
-    for group in _order(dataset, members, seed):
-        if len(chosen) >= calibration:
-            break
-        chosen += members[group]
-        used.add(group)
-    if len(chosen) < calibration or len(used) == len(members):
-        have = f"{len(dataset)} images of {len(members)} photographs"
-        raise BadInput(f"split: {have} cannot give {calibration} to calibrate and leave any to judge; give more images")
-    judged = [index for index, group in enumerate(dataset.group) if group not in used]
-    return dataset.take(chosen[:calibration]), dataset.take(judged)
+    return dataset.take(index for group in _order(dataset, members, seed) for index in members[group])
 
 
 def _order(dataset: Dataset, members: dict[str, list[int]], seed: int) -> list[str]:

@@ -2,8 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:  # the room that trains loads what a receipt can do without
+    from shoestring.train.data import Batches
 
 Scores = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -12,7 +16,8 @@ Scores = Callable[[np.ndarray, np.ndarray], np.ndarray]
 class Samples:
     """`calibration`, `judgement`: network inputs, float32 [1, ...] each; they share no source. `targets`: [n] of the
     judgement inputs, None without labels. `scores`: (outputs, targets) to per-input scores in 0..1, named `metric`.
-    `provenance`: what data it was (hash, counts), written into the file."""
+    `provenance`: what data it was (hash, counts), written into the file. `training`: what may be trained on, with
+    calibration among it; it shares no source with judgement."""
 
     calibration: Sequence[np.ndarray]
     judgement: Sequence[np.ndarray]
@@ -20,3 +25,4 @@ class Samples:
     scores: Scores | None = None
     metric: str = ""
     provenance: Mapping[str, object] | None = None
+    training: "Batches | None" = None
