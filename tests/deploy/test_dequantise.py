@@ -10,6 +10,7 @@ from shoestring.core.errors import BadInput
 from shoestring.core.precision import INT8_SAFE16, Precision
 from shoestring.deploy import runtimes
 from shoestring.deploy.dequantise import dequantise
+from shoestring.deploy.matmul_nbits import lower
 from shoestring.deploy.normal_form import is_quantised
 from shoestring.deploy.quantize import activations, quantise
 from shoestring.deploy.rewrite import initialisers, shapes, tidy
@@ -87,6 +88,42 @@ def test_signs_are_followed_through_pools_and_sums(build: Build) -> None:
     ranges = dict.fromkeys(activations(model, precisions), (0.0, 8.0)) | {"y": (-9.0, 9.0)}
     operators = [node.op_type for node in dequantise(quantise(model, ranges, precisions)).graph.node]
     assert operators == ["Conv", "Clip", "MaxPool", "Add", "Conv"]
+
+
+@pytest.mark.parametrize(
+    ("zero", "low", "high", "kept"), [(0, 0, 15, (0.0, 3.0)), (4, 4, 9, (0.0, 1.0)), (8, 0, 15, None)]
+)
+def test_clipped_codes(build: Build, zero: int, low: int, high: int, kept: tuple[float, float] | None) -> None:
+    """A Clip of codes from the zero point up is the activation that it has swallowed; another only follows from few
+    bits, which a float network does not have."""
+    constants = {"s": np.float32(0.2), "z": np.uint8(zero), "lo": np.uint8(low), "hi": np.uint8(high)}
+    nodes = [
+        helper.make_node("Neg", ["x"], ["n"]),
+        helper.make_node("QuantizeLinear", ["n", "s", "z"], ["q"]),
+        helper.make_node("Clip", ["q", "lo", "hi"], ["c"]),
+        helper.make_node("DequantizeLinear", ["c", "s", "z"], ["d"]),
+        helper.make_node("Abs", ["d"], ["y"]),
+    ]
+    model = dequantise(build(nodes, constants, [1, 99], [1, 99]))
+    assert not is_quantised(model)
+    x = np.linspace(-9, 9, 99, dtype=np.float32)[None]
+    expected = np.abs(-x if kept is None else np.clip(-x, *kept))
+    assert np.allclose(run(model, x), expected, rtol=1e-6)
+
+
+def test_low_bit_products(build: Build) -> None:
+    codes = np.random.default_rng(0).integers(-8, 8, (6, 40)).astype(np.int8)
+    constants = {"s": np.float32(0.1), "z": np.uint8(100), "w": codes, "ws": np.full(6, 0.5, np.float32)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "ws"], ["wd"], axis=0),
+        helper.make_node("Gemm", ["d", "wd"], ["y"], name="fc", transB=1),
+    ]
+    model = dequantise(lower(build(nodes, constants, [1, 40], [1, 6]), {"fc": 4}, "onnxruntime"))
+    assert [node.op_type for node in model.graph.node] == ["MatMul"] and shapes(model)["y"] == (1, 6)
+    x = np.random.default_rng(1).standard_normal((1, 40), dtype=np.float32)
+    assert np.allclose(run(model, x), x @ (codes * 0.5).T, rtol=1e-5, atol=1e-5)
 
 
 def test_constants_of_other_quantisers(build: Build) -> None:

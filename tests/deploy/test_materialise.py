@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from shoestring.core.errors import BadInput
 from shoestring.core.ladder import Point
-from shoestring.deploy.materialise import materialise, read_npy
+from shoestring.deploy import shoe
+from shoestring.deploy.materialise import materialise, pack_weights, read_npy
 
 FULL = np.random.default_rng(0).integers(-127, 128, (8, 3, 1, 1), dtype=np.int8)
 SCALES = np.linspace(0.01, 0.03, 4, dtype=np.float32)
@@ -151,3 +153,145 @@ def test_damaged_npy_files_are_read_or_value_error(at: int, byte: int, at2: int,
     data[at], data[at2] = byte, byte2
     with contextlib.suppress(ValueError):
         assert read_npy(bytes(data)).nbytes == 24
+
+
+# Packed weights.
+
+
+def network(bits: dict[str, int], operator: str = "Conv") -> ModelProto:
+    """Layers named by `bits`, one behind the other, with int8 weights of so many bits and float inputs between."""
+    rng, nodes, tensors, x = np.random.default_rng(1), [], [], "x"
+    for name, width in bits.items():
+        half = 2 ** (width - 1)
+        constants = {
+            f"{name}.w": rng.integers(-half, half, (16, 16, 3, 3)).astype(np.int8),
+            f"{name}.s": np.full(16, 0.01, np.float32),
+        }
+        tensors += [numpy_helper.from_array(value, key) for key, value in constants.items()]
+        nodes += [
+            helper.make_node("DequantizeLinear", list(constants), [f"{name}.f"], axis=0, name=f"{name}.f"),
+            helper.make_node(operator, [x, f"{name}.f"], [f"{name}.y"], name=name, pads=[1] * 4),
+        ]
+        x = f"{name}.y"
+    sides = [1, 16, 4, 4]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sides) for name in ("x", x)]
+    graph = helper.make_graph(nodes, "network", ends[:1], ends[1:], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+BITS = {"a": 2, "b": 3, "c": 4, "d": 5, "e": 8}
+
+
+def packed_point(model: ModelProto, bits: dict[str, int]) -> tuple[Point, dict[str, bytes]]:
+    stripped, members, weights = pack_weights(model, bits)
+    return Point("m.onnx", weights=weights), {"m.onnx": stripped.SerializeToString(), **members}
+
+
+def test_packed_weights_come_back() -> None:
+    model = network(BITS)
+    before = model.SerializeToString(deterministic=True)
+    point, members = packed_point(model, BITS)
+    assert model.SerializeToString(deterministic=True) == before
+    assert sorted(point.weights) == ["a.w", "b.w", "c.w"]
+    assert materialise(point, members) == before
+    stripped = onnx.load_from_string(members["m.onnx"])
+    for old, new in zip(model.graph.initializer, stripped.graph.initializer, strict=True):
+        assert (old.name, old.data_type, old.dims) == (new.name, new.data_type, new.dims)
+        assert len(new.raw_data) == (0 if new.name in point.weights else len(old.raw_data))
+    count = 16 * 16 * 9
+    assert len(read_npy(members["weights.npy"])) == count * 2 // 8 + 2 * count * 4 // 8  # 3 bits are stored in 4
+
+
+def test_a_packed_member_is_what_numpy_reads() -> None:
+    _, members, weights = pack_weights(network({"a": 4}), {"a": 4})
+    row = np.load(io.BytesIO(members["weights.npy"]))
+    codes = np.stack([row & 15, row >> 4], axis=-1).reshape(weights["a.w"]["shape"]).astype(int) - 8
+    assert np.array_equal(codes, numpy_helper.to_array(network({"a": 4}).graph.initializer[0]))
+
+
+@pytest.mark.parametrize("bits", [{}, {"a": 8}, {"other": 4}, {"a": 5}])
+def test_nothing_to_pack(bits: dict[str, int]) -> None:
+    model = network({"a": 4})
+    stripped, members, weights = pack_weights(model, bits)
+    assert stripped == model and members == {} and weights == {}
+
+
+def test_codes_beyond_their_bits_are_refused() -> None:
+    with pytest.raises(BadInput, match=r"^c: codes -8\.\.7 go beyond 2 bits"):
+        pack_weights(network({"c": 4}), {"c": 2})
+
+
+def test_a_file_is_as_small_as_its_bits(tmp_path: Any) -> None:
+    """Members included: b / 8 of the int8 codes, and what a graph without weights takes."""
+    sizes = {}
+    for width in (2, 4, 8):
+        model = network({"a": width, "b": width, "c": width})
+        point, members = packed_point(model, {"a": width, "b": width, "c": width})
+        shoe.write(tmp_path / "x.shoe", shoe.Contents({"kind": "tensor", "shape": [16, 4, 4]}, (), (point,), members))
+        sizes[width] = (tmp_path / "x.shoe").stat().st_size
+        assert shoe.read(tmp_path / "x.shoe").onnx() == model.SerializeToString(deterministic=True)
+    count = 3 * 16 * 16 * 9
+    for width, size in sizes.items():
+        assert 0 < size - count * width / 8 < 2100, (width, size)
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "bits": ({"bits": 3}, "3 bits"),
+    "negative bits": ({"bits": -4}, "-4 bits"),
+    "no shape": ({"shape": []}, "are not offered"),
+    "other shape": ({"shape": [16, 16, 3, 1]}, "bytes are not"),
+    "same number, other shape": ({"shape": [16, 3, 16, 3]}, "does not fit its initialiser"),
+    "negative shape": ({"shape": [-16, -16, 3, 3]}, "are not offered"),
+    "empty": ({"shape": [0, 16, 3, 3]}, "are not offered"),
+    "huge": ({"shape": [2**40, 2**40]}, "have more than"),
+    "a gigabyte": ({"shape": [2**30, 1]}, "have more than"),
+    "other slice": ({"slice": [[0, 100]]}, "bytes are not"),
+    "slice outside": ({"slice": [[0, 10**9]]}, "outside of its member"),
+    "whole member": ({"slice": []}, ""),
+    "two axes": ({"slice": [[0, 1152], [0, 1]]}, "outside of its member"),
+    "no bytes": ({"member": "s.npy"}, "is packed in float32"),
+    "no npy": ({"member": "m.onnx"}, "not in npy format"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_packed_weights_that_do_not_fit_are_refused(case: str) -> None:
+    change, why = WRONG[case]
+    point, members = packed_point(network({"a": 4}), {"a": 4})
+    wrong = Point("m.onnx", weights={"a.w": {**point.weights["a.w"], **change}})
+    members["s.npy"] = npy(np.zeros(1152, np.float32))
+    if not why:
+        assert materialise(wrong, members) == materialise(point, members)
+        return
+    with pytest.raises(ValueError, match=why) as refused:
+        materialise(wrong, members)
+    assert len(str(refused.value)) < 300
+
+
+def test_sizes_are_capped_before_anything_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One slice may be named by any number of tensors."""
+    point, members = packed_point(network({"a": 4}), {"a": 4})
+    monkeypatch.setattr("shoestring.deploy.materialise.MAX_BYTES", 5000)
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("unpacked")
+
+    monkeypatch.setattr("shoestring.deploy.materialise.unpack", never)
+    many = Point("m.onnx", weights={f"{name}": point.weights["a.w"] for name in ("a.w", "b.w", "c.w")})
+    with pytest.raises(ValueError, match="more than 5000 bytes together"):
+        materialise(many, members)
+
+
+pairs = st.lists(st.tuples(st.integers(), st.integers()))
+values = st.integers(-1, 9) | st.lists(st.integers(-1, 20), max_size=4) | pairs
+
+
+@given(st.dictionaries(st.sampled_from(["bits", "shape", "slice"]), values))
+def test_any_manifest_of_a_packed_weight_is_read_or_refused(change: dict[str, Any]) -> None:
+    point, members = packed_point(network({"a": 4}), {"a": 4})
+    part = {**point.weights["a.w"], **change}
+    contents = shoe.Contents({"kind": "tensor", "shape": [1]}, (), (Point("m.onnx", weights={"a.w": part}),), members)
+    with contextlib.suppress(BadInput):
+        shoe.size(contents)
+        artifact = shoe.Artifact(**vars(contents), file="x")
+        assert artifact.onnx() == materialise(point, members)

@@ -114,6 +114,49 @@ def other_bias_scale(model: ModelProto) -> None:
     put(model, "mix.bias_quantized_scale", initialisers(model)["mix.bias_quantized_scale"] * np.float32(1.000001))
 
 
+def clipped(model: ModelProto, low: np.generic, high: np.generic) -> None:
+    """Puts a Clip behind the codes of an edge, in front of its DequantizeLinear."""
+    put(model, "low", low), put(model, "high", high)
+    read = node(model, "project.0_DequantizeLinear")
+    made = helper.make_node("Clip", [read.input[0], "low", "high"], ["few"], name="few")
+    model.graph.node.insert(list(model.graph.node).index(read), made)
+    read.input[0] = "few"
+
+
+def float_bounds(model: ModelProto) -> None:
+    clipped(model, np.float32(0), np.float32(255))
+
+
+def bounds_without_zero(model: ModelProto) -> None:
+    put(model, "project.0_zero_point", np.uint8(9))
+    clipped(model, np.uint8(10), np.uint8(25))
+
+
+def one_code(model: ModelProto) -> None:
+    put(model, "project.0_zero_point", np.uint8(9))
+    clipped(model, np.uint8(9), np.uint8(9))
+
+
+def computed_bound(model: ModelProto) -> None:
+    clipped(model, np.uint8(0), np.uint8(255))
+    node(model, "few").input[2] = "project.0_QuantizeLinear_Output"
+
+
+def one_bound(model: ModelProto) -> None:
+    clipped(model, np.uint8(0), np.uint8(255))
+    del node(model, "few").input[2]
+
+
+def other_grid_behind_the_clip(model: ModelProto) -> None:
+    clipped(model, np.uint8(0), np.uint8(255))
+    other_grid(model)
+
+
+def other_reader_behind_the_clip(model: ModelProto) -> None:
+    clipped(model, np.uint8(0), np.uint8(255))
+    model.graph.node.append(helper.make_node("Cast", ["few"], ["z"], name="cast", to=1))
+
+
 RULES: dict[Callable[[ModelProto], None], str] = {
     opset: "the graph is opset 20, not 21",
     ir: "the graph is IR 9, not 10",
@@ -125,6 +168,13 @@ RULES: dict[Callable[[ModelProto], None], str] = {
     shifted_relu: "project.0_QuantizeLinear: after Relu the zero point is",
     other_reader: "project.0_QuantizeLinear: is read by Cast cast",
     other_grid: "project.0_QuantizeLinear: is read by DequantizeLinear project.0_DequantizeLinear",
+    float_bounds: "few: codes are clipped between two u8 constants",
+    bounds_without_zero: "few: 10..25 is no range of codes around the zero point 9",
+    one_code: "few: 9..9 is no range of codes around the zero point 9",
+    computed_bound: "few: codes are clipped between two u8 constants",
+    one_bound: "few: codes are clipped between two u8 constants",
+    other_grid_behind_the_clip: "project.0_QuantizeLinear: is read by DequantizeLinear project.0_Dequant",
+    other_reader_behind_the_clip: "project.0_QuantizeLinear: is read by Cast cast",
     unsigned_weight: "mix: the weight is stored as uint8, not int8",
     shifted_weight: "mix: the weight's zero point is not 0",
     weight_scales_along_inputs: "project.0: the weight has 8 scales along axis 1",
@@ -153,6 +203,14 @@ def test_a_relu_may_stay_in_front_of_a_grid_from_zero(quantised: ModelProto) -> 
     model.CopyFrom(quantised)
     shifted_relu(model)
     put(model, "project.0_zero_point", np.uint8(0))
+    assert not violations(model)
+
+
+def test_codes_may_be_clipped_around_the_zero_point(quantised: ModelProto) -> None:
+    model = ModelProto()
+    model.CopyFrom(quantised)
+    zero = int(initialisers(model)["project.0_zero_point"])
+    clipped(model, np.uint8(max(zero - 8, 0)), np.uint8(zero + 7))
     assert not violations(model)
 
 

@@ -86,7 +86,7 @@ def test_without_its_guard_a_float_layer_is_quantised_by_the_runtime(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Why there is a sum of one term: ONNX Runtime makes int8 of the weights of a float layer between integer ones."""
-    monkeypatch.setattr(quantize, "_keep_float", lambda model: None)
+    monkeypatch.setattr(quantize, "keep_float", lambda model: None)
     unguarded = fit(floats, precisions | {"project.0": FLOAT}, inputs)
     compared = parity.compare(unguarded, "onnxruntime", inputs[:4])
     assert compared.first_divergence is not None and compared.first_divergence.layer == "project.0"

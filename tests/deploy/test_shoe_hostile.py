@@ -33,7 +33,10 @@ MANIFEST: dict[str, Any] = {
     "points": [
         {
             "onnx": "m.onnx",
-            "weights": {"w": {"member": "w.npy", "slice": [[0, 1]]}},
+            "weights": {
+                "w": {"member": "w.npy", "slice": [[0, 1]]},
+                "v": {"member": "w.npy", "slice": [[0, 1]], "bits": 4, "shape": [2]},
+            },
             "scales": {"s": "w.npy"},
             "bias": {},
             "measured": {"ms": 1.0},
@@ -201,6 +204,11 @@ def test_wrong_types_everywhere(path: Path, value: Any) -> None:
             assert all(isinstance(speedup.ratio, int | float) for speedup in got.receipt.speedup)
 
 
+def packed(keys: dict[str, Any]) -> dict[str, Any]:
+    """A point whose tensor v has these keys beside its member and slice."""
+    return {"points": [{"onnx": "m.onnx", "weights": {"v": {"member": "w.npy", "slice": [[0, 1]], **keys}}}]}
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -216,6 +224,13 @@ def test_wrong_types_everywhere(path: Path, value: Any) -> None:
         ({"points": [{"weights": {}}]}, "a point is not"),
         ({"points": [{"onnx": "m.onnx", "hidden": 1}]}, "a point is not"),
         ({"points": [{"onnx": "../m.onnx"}]}, "which is not there"),
+        (packed({"bits": 4}), "weights of 'v' are not"),
+        (packed({"bits": 4.0, "shape": [2]}), "the bits and shape of 'v' are not"),
+        (packed({"bits": True, "shape": [2]}), "the bits and shape of 'v' are not"),
+        (packed({"bits": 4, "shape": [True]}), "the bits and shape of 'v' are not"),
+        (packed({"bits": 4, "shape": [1] * 9}), "the bits and shape of 'v' are not"),
+        (packed({"bits": 4, "shape": "22"}), "the bits and shape of 'v' are not"),
+        (packed({"bits": 4, "shape": [2], "axis": 0}), "weights of 'v' are not"),
         ({"provenance": {"loss": float("nan")}}, "NaN is not JSON"),
         ({"preprocess": {**MANIFEST["preprocess"], "crop": [10**9, 10**9]}}, "crop"),
         ({"members": {}}, "'m.onnx' is not in the manifest"),

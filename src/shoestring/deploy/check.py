@@ -19,6 +19,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from shoestring.core.cache import folder
 from shoestring.core.errors import BadInput
 from shoestring.core.schema import one_line
+from shoestring.deploy import matmul_nbits
 from shoestring.deploy.operators import ALLOWED
 from shoestring.deploy.wire import parse_model
 
@@ -115,8 +116,12 @@ def _check_body(graph: GraphProto, nesting: int) -> None:
         _check_tensor(tensor, f"initialiser {tensor.name!r}")
     for value in (*graph.input, *graph.output, *graph.value_info):
         _check_value(value)
+    constants = {tensor.name: tensor for tensor in graph.initializer}
     for index, node in enumerate(graph.node):
-        _check_node(node, f"node {node.name or index!r} ({_operator(node)})", nesting)
+        where = f"node {node.name or index!r} ({_operator(node)})"
+        _check_node(node, where, nesting)
+        if node.op_type == matmul_nbits.OPERATOR and (found := matmul_nbits.misfit(node, constants)):
+            raise ValueError(f"{where}: {found}")
 
 
 def _check_node(node: NodeProto, where: str, nesting: int) -> None:

@@ -13,6 +13,7 @@ from shoestring.core.counts import Counts, sparse
 from shoestring.core.elementwise import elementwise
 from shoestring.core.layer import Layer
 from shoestring.deploy.inventory import layers_of_nodes
+from shoestring.deploy.packing import shift_of
 from shoestring.deploy.rewrite import WEIGHTED, attributes, initialisers
 
 FLOAT = 32
@@ -74,6 +75,7 @@ def _weighted(
 
 def bits_of(codes: np.ndarray) -> int:
     """The bits, at least 2, of a two's complement integer that holds all `codes`."""
+    codes = codes >> shift_of(codes) if codes.dtype == np.int8 else codes
     low, high = int(codes.min(initial=0)), int(codes.max(initial=0))
     return max(2, 1 + max(high, ~low).bit_length())
 

@@ -7,10 +7,11 @@ import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from shoestring.core.errors import BadInput
+from shoestring.deploy.matmul_nbits import as_floats
 from shoestring.deploy.rewrite import attributes, drop_unused, infer, initialisers
 
 _INTEGER_FORM = ("ConvInteger", "MatMulInteger", "QGemm", "QLinear")  # beginnings of operators
-_ZERO = np.zeros((), np.uint8)
+_ZERO, _HIGHEST, _NONE = np.zeros((), np.uint8), np.full((), 255, np.uint8), np.zeros(0)
 _NEVER_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softmax")
 _KEEP_SIGNS = (
     *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
@@ -19,14 +20,16 @@ _KEEP_SIGNS = (
 
 
 def dequantise(model: ModelProto) -> ModelProto:
-    """Constants behind a DequantizeLinear become floats, the other quantise and dequantise nodes disappear. Where a
-    quantiser's zero point of 0 did the work of a ReLU or ReLU6, a Clip to its range does it again. Raises BadInput for
-    graphs that hold integer operators instead of QDQ pairs."""
-    result = ModelProto()
-    result.CopyFrom(model)
-    graph, constants = result.graph, initialisers(model)
+    """Constants behind a DequantizeLinear become floats and MatMulNBits products with one, the other quantise and
+    dequantise nodes disappear. Where a quantiser's zero point of 0 did the work of a ReLU or ReLU6, a Clip to its range
+    or its codes' does it again. Raises BadInput for graphs that hold integer operators instead of QDQ pairs."""
+    result = as_floats(model)
+    graph, constants = result.graph, initialisers(result)
     outputs = {value.name for value in graph.output}
     never_negative = {value.name for value in graph.input}  # what the network is given needs no ReLU
+    codes = {node.output[0] for node in graph.node if node.op_type == "QuantizeLinear"}
+    clips = {node.input[0]: node for node in graph.node if node.op_type == "Clip" and node.input[0] in codes}
+    clipped = {node.output[0] for node in clips.values()} - outputs
     renamed: dict[str, str] = {}
     kept: list[NodeProto] = []
     for node in graph.node:
@@ -38,10 +41,13 @@ def dequantise(model: ModelProto) -> ModelProto:
             graph.initializer.append(numpy_helper.from_array(_floats(node, constants), node.output[0]))
         elif node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.output[0] not in outputs:
             renamed[node.output[0]] = node.input[0]
-            if node.op_type == "QuantizeLinear" and node.input[0] not in never_negative and _cuts(node, constants):
-                kept.append(_clip(node, float(255 * constants[node.input[1]]), result))
+            top = _top(node, clips.get(node.output[0]), constants) if node.op_type == "QuantizeLinear" else None
+            if top is not None and node.input[0] not in never_negative:
+                kept.append(_clip(node, top, result))
                 renamed[node.output[0]] = kept[-1].output[0]
                 never_negative.add(kept[-1].output[0])
+        elif node.output[0] in clipped:
+            renamed[node.output[0]] = node.input[0]
         else:
             if node.op_type == "DequantizeLinear":
                 node.op_type = "Identity"
@@ -72,10 +78,15 @@ def _zero_point(node: NodeProto, constants: Mapping[str, np.ndarray]) -> np.ndar
     return constants.get(node.input[2], _ZERO) if len(node.input) > 2 else _ZERO
 
 
-def _cuts(node: NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
-    """True when a QuantizeLinear turns everything below 0 into 0."""
+def _top(node: NodeProto, clip: NodeProto | None, constants: Mapping[str, np.ndarray]) -> float | None:
+    """The highest value that a QuantizeLinear and the Clip of its codes keep, where they turn all below 0 into 0."""
     scale, zero = constants.get(node.input[1]), _zero_point(node, constants)
-    return scale is not None and scale.size == 1 and zero.dtype == np.uint8 and not zero.any()
+    if scale is None or scale.size != 1 or zero.size != 1 or zero.dtype != np.uint8:
+        return None
+    bounds = [constants.get(name, _NONE) for name in clip.input[1:3]] if clip is not None else [_ZERO, _HIGHEST]
+    if len(bounds) < 2 or any(bound.size != 1 for bound in bounds) or bounds[0].item() != zero.item():
+        return None
+    return float((bounds[1].item() - zero.item()) * scale.item())
 
 
 def _clip(node: NodeProto, high: float, model: ModelProto) -> NodeProto:

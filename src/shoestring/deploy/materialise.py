@@ -1,16 +1,54 @@
-"""An operating point's own graph: shared weights, sliced, and its own scales and biases, put into its initialisers."""
+"""An operating point's own graph: shared weights, sliced or packed, and its own scales and biases, put into its
+initialisers; and the way there for low-bit weights, which runtimes compute with at 8 bits and a file need not store so.
+"""
 
 import io
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import ModelProto, numpy_helper
 
+from shoestring.core.errors import BadInput
 from shoestring.core.ladder import Point
+from shoestring.deploy.packing import STORED, pack, shift_of, unpack
+from shoestring.deploy.rewrite import WEIGHTED, initialisers
 from shoestring.deploy.wire import MAX_BYTES, parse_model
+
+PACKED = "weights.npy"  # the member with all packed weights
+
+
+def pack_weights(
+    model: ModelProto, bits: Mapping[str, int]
+) -> tuple[ModelProto, dict[str, bytes], dict[str, dict[str, Any]]]:
+    """For a `.shoe`: a copy of `model` (normal form) without the int8 weights of those layers of `bits` (layer to bits
+    of its codes) that are stored in fewer; the member with all of them packed (none when there are none); and the
+    `weights` of a Point that put them back. The graph keeps names, types and shapes. 5 to 7 bits stay as they are: the
+    file is deflated, which saves their idle bits. Raises BadInput for codes beyond their bits."""
+    stripped = ModelProto()
+    stripped.CopyFrom(model)
+    tensors = {tensor.name: tensor for tensor in stripped.graph.initializer}
+    parts: list[NDArray[np.uint8]] = []
+    weights: dict[str, dict[str, Any]] = {}
+    for name, (layer, codes) in _int8_weights(model).items():
+        if bits.get(layer) not in STORED:
+            continue
+        width = STORED[bits[layer]]
+        start = sum(map(len, parts))
+        try:
+            shift = shift_of(codes)
+            parts.append(pack(codes >> shift, width))
+        except ValueError as error:
+            raise BadInput(f"{layer}: {error}") from None
+        stop = start + len(parts[-1])
+        where = {"member": PACKED, "slice": [[start, stop]]}
+        weights[name] = {**where, "bits": width, "shift": shift, "shape": list(codes.shape)}
+        tensors[name].ClearField("raw_data")
+        tensors[name].ClearField("int32_data")
+    return stripped, {PACKED: _npy(np.concatenate(parts))} if parts else {}, weights
 
 
 def materialise(point: Point, members: Mapping[str, bytes]) -> bytes:
@@ -22,15 +60,17 @@ def materialise(point: Point, members: Mapping[str, bytes]) -> bytes:
     if not (point.weights or point.scales or point.bias):
         return members[point.onnx]
     model = parse_model(members[point.onnx])
-    initialisers = {tensor.name: tensor for tensor in model.graph.initializer}
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     total = len(members[point.onnx])
+    if total + sum(_unpacked(name, part) for name, part in point.weights.items()) > MAX_BYTES:
+        raise ValueError(f"its graph and tensors have more than {MAX_BYTES} bytes together")
     for name, array in _values(point, members):
         total += array.nbytes
         if total > MAX_BYTES:
             raise ValueError(f"its graph and tensors have more than {MAX_BYTES} bytes together")
-        if name not in initialisers:
+        if name not in tensors:
             raise ValueError(f"the graph has no initialiser {name[:60]!r}")
-        target, value = initialisers[name], numpy_helper.from_array(array, name)
+        target, value = tensors[name], numpy_helper.from_array(array, name)
         if target.data_type != value.data_type or target.dims != value.dims:
             raise ValueError(f"tensor {name[:60]!r} of {array.dtype} {list(array.shape)} does not fit its initialiser")
         target.CopyFrom(value)
@@ -59,7 +99,7 @@ def read_npy(data: bytes) -> NDArray[Any]:
         raise ValueError("a tensor is not as long as its header says") from None
 
 
-def _values(point: Point, members: Mapping[str, bytes]) -> Any:
+def _values(point: Point, members: Mapping[str, bytes]) -> Iterator[tuple[str, NDArray[Any]]]:
     """(initialiser, value) pairs of everything that `point` puts into its graph."""
     for name, part in point.weights.items():
         array = read_npy(members[part["member"]])
@@ -67,6 +107,38 @@ def _values(point: Point, members: Mapping[str, bytes]) -> Any:
             not 0 <= start < stop <= size for (start, stop), size in zip(part["slice"], array.shape, strict=False)
         ):
             raise ValueError(f"the slice of {name[:60]!r} is outside of its member {list(array.shape)}")
-        yield name, array[tuple(slice(start, stop) for start, stop in part["slice"])]
+        cut = array[tuple(slice(start, stop) for start, stop in part["slice"])]
+        if "bits" in part and cut.dtype != np.uint8:
+            raise ValueError(f"tensor {name[:60]!r} is packed in {cut.dtype}, not in bytes")
+        yield name, unpack(cut, part["bits"], tuple(part["shape"])) << part["shift"] if "bits" in part else cut
     for name, member in [*point.scales.items(), *point.bias.items()]:
         yield name, read_npy(members[member])
+
+
+def _unpacked(name: str, part: Mapping[str, Any]) -> int:
+    """How many bytes a packed tensor claims to become; 0 for one that is not packed."""
+    if "bits" not in part:
+        return 0
+    if part["bits"] not in STORED.values() or min(part["shape"], default=0) < 1:
+        raise ValueError(f"tensor {name[:60]!r}: {part['bits']} bits for {list(part['shape'])} codes are not offered")
+    if not 0 <= part["shift"] <= 8 - part["bits"]:
+        raise ValueError(f"tensor {name[:60]!r}: {part['bits']} bits moved up by {part['shift']} do not fit a byte")
+    return math.prod(part["shape"])
+
+
+def _int8_weights(model: ModelProto) -> dict[str, tuple[str, NDArray[np.int8]]]:
+    """Initialiser to (layer, codes) of every weighted node's int8 weight; one that two layers share is the first's."""
+    constants = initialisers(model)
+    sources = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    found: dict[str, tuple[str, NDArray[np.int8]]] = {}
+    for node in model.graph.node:
+        name = sources.get(node.input[1], "") if node.op_type in WEIGHTED else ""
+        if name in constants and constants[name].dtype == np.int8:
+            found.setdefault(name, (node.name, constants[name]))
+    return found
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    npy.write_array(file, array, version=(1, 0), allow_pickle=False)
+    return file.getvalue()

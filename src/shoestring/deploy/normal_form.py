@@ -1,8 +1,9 @@
 """The QDQ normal form and its checker: the one form our quantisers emit and integer executors accept.
 
 Opset 21, IR 10. Activations u8 per tensor; weights s8 per output channel, zero point 0, stored as int8 constants; bias
-int32 at scale s_x * s_w; one quantise/dequantise pair an edge; after ReLU and ReLU6 the zero point is 0; the ranges
-contain 0. What stays float (a swish between a dequantise and a quantise, a layer left at fp32) is allowed.
+int32 at scale s_x * s_w; one quantise/dequantise pair an edge, with a Clip of the codes between where they have fewer
+than 8 bits; after ReLU and ReLU6 the zero point is 0; the ranges contain 0. What stays float (a swish between a
+dequantise and a quantise, a layer left at fp32) is allowed, and so are MatMulNBits as `matmul_nbits` writes them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,8 @@ import numpy as np
 from onnx import ModelProto, NodeProto
 
 from shoestring.core.errors import BadInput
-from shoestring.deploy.rewrite import IR_VERSION, OPSET, attributes, initialisers
+from shoestring.deploy import matmul_nbits
+from shoestring.deploy.rewrite import IR_VERSION, OPSET, attributes, initialisers, readers
 
 INTEGER_LAYERS = ("Conv", "Gemm", "MatMul")
 
@@ -28,17 +30,16 @@ class _View:
 
 def violations(model: ModelProto) -> list[str]:
     """What is outside the normal form, one line each, naming the node. Empty when all is well."""
-    readers: dict[str, list[NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    view = _View(initialisers(model), {out: node for node in model.graph.node for out in node.output}, readers)
+    makers = {out: node for node in model.graph.node for out in node.output}
+    view, stored = _View(initialisers(model), makers, readers(model)), {t.name: t for t in model.graph.initializer}
     found = list(_header(model))
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
             found += _activation(node, view)
         elif node.op_type in INTEGER_LAYERS:
             found += _weighted(node, view)
+        elif node.op_type == matmul_nbits.OPERATOR and (fault := matmul_nbits.fault(node, stored)):
+            found.append(f"{node.name}: {fault}")
     return found
 
 
@@ -78,12 +79,28 @@ def _activation(node: NodeProto, view: _View) -> Iterator[str]:
     if bounded and int(zero.item()) != 0:
         yield f"{node.name}: after {maker.op_type if maker else ''} the zero point is {int(zero.item())}, not 0"
     for reader in view.readers.get(node.output[0], []):
-        if reader.op_type == "Clip":
-            continue
-        if reader.op_type != "DequantizeLinear" or list(reader.input[1:3]) != list(node.input[1:3]):
-            if reader.op_type == "DequantizeLinear" and _same_grid(reader, node, view.constants):
-                continue
-            yield f"{node.name}: is read by {reader.op_type} {reader.name}, not by its own DequantizeLinear"
+        if reader.op_type == "Clip" and reader.input[0] == node.output[0]:
+            yield from _bounded_codes(reader, node, view)
+        else:
+            yield from _read(reader, node, view.constants)
+
+
+def _bounded_codes(clip: NodeProto, node: NodeProto, view: _View) -> Iterator[str]:
+    """The Clip of the codes that `node` writes, for fewer than 8 bits: u8 constants around the zero point."""
+    low, high = (view.constants.get(name, np.zeros(0)) for name in (*clip.input[1:3], "", "")[:2])
+    zero = view.constants[node.input[2]].item()
+    if not (low.size == high.size == 1 and low.dtype == high.dtype == np.uint8):
+        yield f"{clip.name}: codes are clipped between two u8 constants"
+    elif not low.item() <= zero <= high.item() or low.item() == high.item():
+        yield f"{clip.name}: {low.item()}..{high.item()} is no range of codes around the zero point {zero}"
+    for reader in view.readers.get(clip.output[0], []):
+        yield from _read(reader, node, view.constants)
+
+
+def _read(reader: NodeProto, node: NodeProto, constants: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """What reads the codes of `node` is a DequantizeLinear of the same grid."""
+    if reader.op_type != "DequantizeLinear" or not _same_grid(reader, node, constants):
+        yield f"{node.name}: is read by {reader.op_type} {reader.name}, not by its own DequantizeLinear"
 
 
 def _weighted(node: NodeProto, view: _View) -> Iterator[str]:
@@ -137,5 +154,7 @@ def _at_least_zero(clip: NodeProto, constants: Mapping[str, np.ndarray]) -> bool
 
 
 def _same_grid(a: NodeProto, b: NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
-    pairs = zip(a.input[1:3], b.input[1:3], strict=True)
+    if len(a.input) != len(b.input):
+        return False
+    pairs = zip(a.input[1:], b.input[1:], strict=True)
     return all(np.array_equal(constants.get(left, 0), constants.get(right, 1)) for left, right in pairs)

@@ -1,11 +1,13 @@
 """The parity gate: does the file compute, layer by layer, what the fake-quantised model computes?
 
-The reference executes every node as written, quantise and dequantise in float included. The deployed session is the
-runtime's own fused, integer execution, and every layer of it is fed with the *reference's* codes, so that one layer's
-rounding cannot travel into the next: what is found at a layer is that layer's own. Codes are compared in steps of their
-edge's grid, the network's float outputs in whole 255ths of their largest: what bfloat16 rounds off, which is the
-default of some runtimes, is less than half of one. A runtime that saturates, fuses wrongly or falls back to another
-precision is named by its first layer.
+The reference executes every node as written, quantise and dequantise in float included, and low-bit linear layers
+(MatMulNBits) as products with their dequantised weight. The deployed session is the runtime's own fused, integer
+execution, and every layer of it is fed with the *reference's* codes (behind their Clip: what the layer reads), so that
+one layer's rounding cannot travel into the next: what is found at a layer is that layer's own. Codes are compared in
+steps of their edge's grid, the network's float outputs and low-bit products in whole 255ths of their largest: what
+bfloat16 rounds off, which is the default of some runtimes, is less than half of one. A low-bit product may besides be
+off by what quantising its inputs on the fly makes of it (`matmul_nbits.tolerance`); the steps count from there. A
+runtime that saturates, fuses wrongly or falls back to another precision is named by its first layer.
 """
 
 import math
@@ -13,11 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from shoestring.core.errors import NotMet
 from shoestring.core.quality import distance
-from shoestring.deploy.rewrite import infer, shapes
+from shoestring.deploy import matmul_nbits
+from shoestring.deploy.rewrite import infer, initialisers, shapes
 from shoestring.deploy.runtimes import Session, get
 
 # Float32 sums in another order move codes that fall on a rounding border by one step: about 1e-5 of them on an exact
@@ -68,19 +71,24 @@ class Parity:
 
 def compare(model: ModelProto, runtime: str, inputs: Sequence[np.ndarray], threads: int = 1) -> Parity:
     """Runs `inputs` (each [1, ...]) through the literal model and through `runtime`."""
-    exposed, isolated, edges = _expose_codes(model)
-    makers = _makers(model)
-    compared = {**edges, **{value.name: makers.get(value.name, value.name) for value in model.graph.output}}
+    exposed, isolated, edges = _expose(model)
+    makers, constants, low_bit = _makers(model), initialisers(model), _low_bit(model)
+    outputs = [value.name for value in model.graph.output]
+    compared = {**edges, **{name: makers[name].name if name in makers else name for name in outputs}}
     literal = get("onnxruntime").open(exposed.SerializeToString(), threads=threads, literal=True)
     layers = get(runtime).open(isolated.SerializeToString(), threads=threads)
     deployed = get(runtime).open(model.SerializeToString(), threads=threads)
     gaps: dict[str, list[np.ndarray]] = {name: [] for name in compared}
     freely, literally = [], []
     for x in inputs:
-        expected = _named(literal, {model.graph.input[0].name: x})
-        got = _named(layers, {**{_fed(edge): expected[edge] for edge in edges}, model.graph.input[0].name: x})
+        given = {model.graph.input[0].name: x}
+        expected = given | _named(literal, given)
+        got = _named(layers, given | {_fed(edge): expected[edge] for edge in edges})
+        allowed = {
+            name: matmul_nbits.tolerance(node, expected[node.input[0]], constants) for name, node in low_bit.items()
+        }
         for name in compared:
-            gaps[name].append(_gap(got[name], expected[name]).ravel())
+            gaps[name].append(_gap(got[name], expected[name], allowed.get(name, 0.0)).ravel())
         freely.append(deployed(x)[0])
         literally.append(expected[model.graph.output[0].name])
     met = tuple(_edge(layer, gaps[name]) for name, layer in compared.items())
@@ -107,10 +115,10 @@ def gate(parity: Parity) -> None:
         )
 
 
-def _gap(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Absolute difference in whole steps."""
+def _gap(got: np.ndarray, expected: np.ndarray, allowed: np.ndarray | float) -> np.ndarray:
+    """Absolute difference beyond what is `allowed`, in whole steps."""
     step = 1.0 if expected.dtype == np.uint8 else float(np.abs(expected).max()) / 255 or 1.0
-    gap: np.ndarray = np.rint(np.abs(got.astype(np.float64) - expected) / step)
+    gap: np.ndarray = np.rint(np.maximum(np.abs(got.astype(np.float64) - expected) - allowed, 0.0) / step)
     return gap
 
 
@@ -125,36 +133,54 @@ def _named(session: Session, feeds: Mapping[str, np.ndarray]) -> dict[str, np.nd
     return dict(zip((spec.name for spec in session.outputs), outputs, strict=True))
 
 
-def _makers(model: ModelProto) -> dict[str, str]:
-    """Tensor to the name of the node that writes it."""
-    return {name: node.name for node in model.graph.node for name in node.output}
+def _makers(model: ModelProto) -> dict[str, NodeProto]:
+    """Tensor to the node that writes it."""
+    return {name: node for node in model.graph.node for name in node.output}
+
+
+def _low_bit(model: ModelProto) -> dict[str, NodeProto]:
+    """Tensor to the MatMulNBits that writes it."""
+    return {name: node for name, node in _makers(model).items() if node.op_type == matmul_nbits.OPERATOR}
+
+
+def _layer(edge: str, makers: Mapping[str, NodeProto]) -> str:
+    """The node whose output `edge` is, or carries as codes; the quantiser itself where it reads the network's input or
+    another quantised edge."""
+    maker = makers[edge]
+    if maker.op_type == "Clip":
+        maker = makers[maker.input[0]]
+    source = makers.get(maker.input[0])
+    if maker.op_type != "QuantizeLinear" or source is None or source.op_type == "DequantizeLinear":
+        return maker.name
+    return source.name
 
 
 def _fed(edge: str) -> str:
     return f"{edge}/reference"
 
 
-def _expose_codes(model: ModelProto) -> tuple[ModelProto, ModelProto, dict[str, str]]:
-    """The model with the codes of every quantised edge as outputs; the same with every layer reading the codes from
-    inputs of their own; and edge to the node that writes it."""
-    exposed = infer(model)
-    known = shapes(exposed)
-    makers = _makers(model)
-    edges = {
-        node.output[0]: makers.get(node.input[0], node.name)
-        for node in model.graph.node
-        if node.op_type == "QuantizeLinear"
-    }
-    for edge in edges:
-        exposed.graph.output.append(helper.make_tensor_value_info(edge, TensorProto.UINT8, known[edge]))
-    isolated = ModelProto()
-    isolated.CopyFrom(exposed)
+def _expose(model: ModelProto) -> tuple[ModelProto, ModelProto, dict[str, str]]:
+    """The reference, with the codes of every quantised edge and both ends of every low-bit product as outputs; the
+    model with the same edges as outputs, every layer reading them from inputs of their own; and edge to the layer that
+    writes it."""
+    reference, isolated = infer(matmul_nbits.as_floats(model)), ModelProto()
+    isolated.CopyFrom(model)
+    known, makers, low_bit = shapes(reference), _makers(model), _low_bit(model)
+    read = {node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    edges = {name: _layer(name, makers) for name in makers if name in read or name in low_bit}
+    kinds = {name: TensorProto.FLOAT if name in low_bit else TensorProto.UINT8 for name in edges}
+    for graph, extra in ((reference.graph, [node.input[0] for node in low_bit.values()]), (isolated.graph, [])):
+        there = {value.name for value in (*graph.input, *graph.output)}
+        for name in dict.fromkeys([*edges, *extra]):
+            if name not in there:
+                kind = kinds.get(name, TensorProto.FLOAT)
+                graph.output.append(helper.make_tensor_value_info(name, kind, known[name]))
     for node in isolated.graph.node:
         for index, name in enumerate(node.input):
             if name in edges:
                 node.input[index] = _fed(name)
-    read = {name for node in isolated.graph.node for name in node.input}
+    fed = {name for node in isolated.graph.node for name in node.input}
     for edge in edges:
-        if _fed(edge) in read:
-            isolated.graph.input.append(helper.make_tensor_value_info(_fed(edge), TensorProto.UINT8, known[edge]))
-    return exposed, isolated, edges
+        if _fed(edge) in fed:
+            isolated.graph.input.append(helper.make_tensor_value_info(_fed(edge), kinds[edge], known[edge]))
+    return reference, isolated, edges

@@ -66,6 +66,7 @@ def quantise(model: ModelProto, ranges: Mapping[str, Range], precisions: Mapping
     if not nodes:
         return model
     known = dict(ranges)
+    known.update(_open_gates(model, known))
     for before, after in reversed(_bounded(model, nodes).items()):  # backwards: a Clip may follow a Relu
         known[before] = known[after]
     quantiser = QDQQuantizer(
@@ -92,7 +93,7 @@ def quantise(model: ModelProto, ranges: Mapping[str, Range], precisions: Mapping
     quantiser.model.topological_sort()
     result: ModelProto = quantiser.model.model
     _float_outputs(result)
-    _keep_float(result)
+    keep_float(result)
     drop_unused(result)
     result.ir_version = IR_VERSION
     return infer(result)
@@ -149,6 +150,14 @@ def _bounded(model: ModelProto, nodes: Iterable[NodeProto]) -> dict[str, str]:
     return {node.input[0]: node.output[0] for node in alone if node.input[0] not in outputs}
 
 
+def _open_gates(model: ModelProto, ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """Ranges of the sigmoids that reach 1: a little more than that. On a grid of 1/255 the sigmoid of zero, 1/2, falls
+    on a rounding border, and runtimes round it to either side (found by the parity gate); on one of 1/254 its product
+    with every odd code does."""
+    gates = {node.output[0] for node in model.graph.node if node.op_type in ("Sigmoid", "HardSigmoid")}
+    return {name: (low, 1.001) for name, (low, high) in ranges.items() if name in gates and high > 254 / 255}
+
+
 def _overrides(model: ModelProto, precisions: Mapping[str, Precision]) -> dict[str, list[dict[str, object]]]:
     """A range per output channel for the weights that must be `safe16`."""
     constants = initialisers(model)
@@ -157,7 +166,7 @@ def _overrides(model: ModelProto, precisions: Mapping[str, Precision]) -> dict[s
         if node.op_type in WEIGHTED and precisions.get(node.name, FLOAT).safe16 and node.input[1] in constants:
             weight = constants[node.input[1]]
             axis = output_axis(node, weight.ndim)
-            bounds = _safe16(np.moveaxis(weight, axis, 0))
+            bounds = safe16_range(np.moveaxis(weight, axis, 0))
             overrides[node.input[1]] = [
                 {"quant_type": QuantType.QInt8, "axis": axis, "symmetric": True, "rmin": -bound, "rmax": bound}
                 for bound in bounds
@@ -165,7 +174,7 @@ def _overrides(model: ModelProto, precisions: Mapping[str, Precision]) -> dict[s
     return overrides
 
 
-def _safe16(weight: np.ndarray) -> np.ndarray:
+def safe16_range(weight: np.ndarray) -> np.ndarray:
     """The range [out] per output channel of `weight` [out, in, ...] for which |w| <= 127 steps and two neighbouring
     inputs (2i, 2i + 1: the pairs that `vpmaddubsw` adds) sum to at most 127 steps, so to 128 after rounding:
     128 * 255 < 2^15. With an odd number of inputs the pairs depend on the runtime, so any two count."""
@@ -202,7 +211,7 @@ def _float_outputs(model: ModelProto) -> None:
             graph.node.remove(last)
 
 
-def _keep_float(model: ModelProto) -> None:
+def keep_float(model: ModelProto) -> None:
     """Puts a sum of one term, which changes nothing, in front of every float layer that reads a dequantised edge.
     ONNX Runtime quantises the weights of such a layer on its own when its output is quantised, per tensor and unasked
     (found by the parity gate); the sum keeps the layer in float."""

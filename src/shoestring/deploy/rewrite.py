@@ -59,6 +59,15 @@ def attributes(node: NodeProto) -> dict[str, Any]:
     return {item.name: helper.get_attribute_value(item) for item in node.attribute}
 
 
+def readers(model: ModelProto) -> dict[str, list[NodeProto]]:
+    """Tensor to the nodes that read it, in graph order; one that reads it twice is there twice."""
+    found: dict[str, list[NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            found.setdefault(name, []).append(node)
+    return found
+
+
 def drop_unused(model: ModelProto) -> None:
     """Removes the initialisers that nothing reads."""
     used = {name for graph in _bodies(model.graph) for node in graph.node for name in node.input}

@@ -203,14 +203,21 @@ def _check(contents: Contents) -> None:
 
 def _check_references(point: Point, members: Mapping[str, bytes]) -> None:
     for tensor, part in point.weights.items():
-        if not isinstance(part, Mapping) or set(part) != {"member", "slice"} or not isinstance(part["member"], str):
+        keys = set(part) - {"bits", "shift", "shape"} if isinstance(part, Mapping) and len(part) in (2, 5) else set()
+        if keys != {"member", "slice"} or not isinstance(part["member"], str):
             raise ValueError(f'weights of {tensor[:60]!r} are not {{"member": ..., "slice": ...}}')
         if not isinstance(part["slice"], list | tuple) or not all(map(_is_range, part["slice"])):
             raise ValueError(f"the slice of {tensor[:60]!r} is not a list of [start, stop]")
+        if "bits" in part and not (type(part["bits"]) is type(part["shift"]) is int and _is_shape(part["shape"])):
+            raise ValueError(f"bits, shift and shape of {tensor[:60]!r} are not two numbers and a list of numbers")
     shared = [part["member"] for part in point.weights.values()]
     for name in (point.onnx, *shared, *point.scales.values(), *point.bias.values()):
         if name not in members:
             raise ValueError(f"a point names the member {name[:60]!r}, which is not there")
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) <= 8 and all(type(size) is int for size in value)
 
 
 def _is_range(value: Any) -> bool:
