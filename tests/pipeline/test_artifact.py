@@ -14,7 +14,7 @@ from shoestring.core.ladder import Point
 from shoestring.core.receipt import HOLDS, Receipt, Subject
 from shoestring.deploy import shoe
 from shoestring.deploy.rewrite import fill_weights
-from shoestring.pipeline.artifact import Story, contents, measured_point
+from shoestring.pipeline.artifact import Story, contents, measured
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import outputs
 
@@ -64,8 +64,8 @@ def test_without_preprocessing_tensors_are_taken_as_they_are(original, variants:
 def test_the_point_says_what_was_measured_and_where() -> None:
     subject = Subject("x.shoe", "openvino", 1.5, 1000, peak_mb=60.0, quality=71.0)
     device = {"processor": "a processor", "threads": 2}
-    point = measured_point(Receipt(device, subject, (), (), None, (), HOLDS))
-    assert point.onnx == "model.onnx"
+    point = measured(Point("model.onnx", bias={"a": "b"}), Receipt(device, subject, (), (), None, (), HOLDS))
+    assert (point.onnx, point.bias) == ("model.onnx", {"a": "b"})
     assert point.measured == {
         "runtime": "openvino",
         "latency_ms": 1.5,

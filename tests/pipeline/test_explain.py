@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from shoestring.compress.int8 import precision
-from shoestring.core.device import RUNS, SLOWER, Device
+from shoestring.core.device import RUNS, SLOWER, STORED_ONLY, Device
+from shoestring.core.explanation import UNKNOWN
 from shoestring.core.precision import INT8, INT8_SAFE16
 from shoestring.pipeline.explain import explain, int8_precisions
 from shoestring.pipeline.original import Original
@@ -35,11 +36,21 @@ def test_each_layer_with_what_8_bits_do_to_it(original: Original, device: Device
     assert {item.original_ms for item in told.layers} == {1.0}
     effects = {item.layer.name: item.effects for item in told.layers}
     assert {name for name, found in effects.items() if found} == set(int8_precisions(original))
-    (stem,), (classifier,), (project,) = (effects[name] for name in ("stem.0", "classifier", "blocks.0.project.0"))
+    (stem, low), (classifier, linear), (project, _) = (
+        effects[name] for name in ("stem.0", "classifier", "blocks.0.project.0")
+    )
     assert (stem.name, stem.verdict, stem.ms, stem.note) == ("int8", RUNS, 0.5, "")
     assert (classifier.verdict, project.verdict) == (SLOWER, SLOWER)  # 2 % is no gain
     assert (project.ms, project.note) == (2.0, "not faster than fp32 here")
-    assert {effect.source for found in effects.values() for effect in found} == {"measured in the whole network"}
+    assert {found[0].source for found in effects.values() if found} == {"measured in the whole network"}
+    assert (low.name, low.verdict, low.ms) == ("lsq+:w4a4", STORED_ONLY, 0.5)  # 4 bits take the time of 8
+    assert (linear.name, linear.verdict, linear.ms) == ("lsq+:w4a4", RUNS, None)  # nobody has timed this layer so
+
+
+def test_low_bits_nobody_has_measured(original: Original, device: Device, table: LatencyTable) -> None:
+    told = explain(original, replace(device, capabilities=()))
+    verdicts = {effect.verdict for item in told.layers for effect in item.effects[1:]}
+    assert verdicts == {UNKNOWN}
 
 
 def test_notes_quote_the_contract_and_confess_random_weights(original, device: Device, table: LatencyTable) -> None:

@@ -26,6 +26,7 @@ from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import outputs
 from shoestring.pipeline.samples import Samples
 from shoestring.pipeline.table import LatencyTable
+from shoestring.train.recipe import Recipe
 
 LOOSE, BEYOND = Budget.parse("latency<=50x, size<=9x"), Budget.parse("latency<=0.001x")
 
@@ -184,9 +185,8 @@ def test_what_quality_is_judged_on(labels, trained, budget, asked, fitting, requ
 
 
 BAD = {
-    "unknown": ({"methods": ("lsq",)}, "unknown method 'lsq'; known are int8"),
-    "two": ({"methods": ("int8", "int8:full")}, "cannot be combined yet"),
-    "setting": ({"methods": ("int8:w4",)}, "unknown setting 'w4'"),
+    "method": ({"methods": ("int4",)}, "unknown method 'int4'"),
+    "epochs": ({"methods": ("int8",), "recipe": Recipe(epochs=1)}, "int8 works after training"),
     "suffix": ({"out": "model.onnx"}, "name it model.shoe"),
     "folder": ({"out": "nowhere/x.shoe"}, "there is no folder"),
     "occupied": ({"out": "folder.shoe"}, "is a folder"),
@@ -199,7 +199,7 @@ BAD = {
 def test_what_cannot_be_done_is_refused_before_anything_is_measured(case, fitting, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.shoe").mkdir()
-    monkeypatch.setattr("shoestring.pipeline.fit.calibrate", lambda *_: pytest.fail("it went on"))
+    monkeypatch.setattr("shoestring.pipeline.fit.eight_bit", lambda *_: pytest.fail("it went on"))
     request, reason = BAD[case]
     if "out" in request:
         request = {**request, "out": Path(str(request["out"]))}

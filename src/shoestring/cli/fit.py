@@ -1,8 +1,8 @@
 """`shoestring fit MODEL`: the main job."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,6 +34,7 @@ from shoestring.cli.options import (
 from shoestring.core.budget import Budget
 from shoestring.core.errors import BadInput
 from shoestring.core.receipt import HOLDS
+from shoestring.core.schema import one_line, parse_json
 
 if TYPE_CHECKING:
     from shoestring.pipeline.fit import Fitted
@@ -43,9 +44,11 @@ def fit(
     model: str,
     *,
     data: str | Path | None = None,
+    judge: str | Path | None = None,
     demo: bool = False,
     budget: str | Budget | None = None,
-    method: Sequence[str] = (),
+    method: str | Sequence[str] = (),
+    bits: Mapping[str, str] | None = None,
     out: str | Path | None = None,
     weights: str | Path | None = None,
     input: str | None = None,
@@ -54,22 +57,26 @@ def fit(
     batch: int = 1,
     seconds: float = 20.0,
     calibration: int = 64,
-    epochs: int = 0,
+    epochs: float = 0,
+    recipe: Mapping[str, Any] | None = None,
     seed: int = 0,
     report: Report | None = None,
-) -> "Fitted":
-    """Fits MODEL to `budget` and writes `out` (default: NAME.shoe here). `data`: images to calibrate and judge on, or
-    `demo` for the photographs of installed packages. `seconds`: how long the receipt may time. Returns the receipt, the
-    latency table and the plan; whether the budget holds is `.receipt.verdict`. Raises BadInput, and NotMet when the
-    runtime fails the parity gate."""
+) -> "Fitted | None":
+    """Fits MODEL to `budget` and writes `out` (default: NAME.shoe here). `data`: images to train, calibrate and judge
+    on, or `demo` for the photographs of installed packages; `judge`: others to judge on. `bits`: of single layers, by
+    pattern (`{"stem.*": "w8a8"}`), for a method that knows bits. `epochs`: of training; `recipe`: how, the other fields
+    of `train.recipe.Recipe` by name. `seconds`: how long the receipt may time.
+
+    Returns the receipt, the latency table and the plan; whether the budget holds is `.receipt.verdict`. None in a
+    process that torchrun started only to help with training. Raises BadInput, and NotMet when the runtime fails the
+    parity gate."""
     from shoestring.image.fitting import image_task, labels, load  # loads what the verb needs, torch included
     from shoestring.image.samples import samples
     from shoestring.pipeline.fit import Request
     from shoestring.pipeline.fit import fit as fitted
     from shoestring.pipeline.original import resolve
+    from shoestring.train.recipe import Recipe
 
-    if epochs:
-        raise BadInput(f"--epochs: int8 works after training; write --epochs 0 (got {epochs})")
     limits = budget if isinstance(budget, Budget) else Budget.of(budget)
     if fronts := [limit for limit in limits.limits if limit.upper is not None]:
         raise BadInput(
@@ -81,7 +88,8 @@ def fit(
     request = Request(
         out=Path(out) if out is not None else Path(f"{original.name}.shoe"),
         budget=limits,
-        methods=tuple(method),
+        methods=_with_bits((method,) if isinstance(method, str) else tuple(method), bits or {}),
+        recipe=Recipe(epochs=epochs, seed=seed, **(recipe or {})) if epochs else None,
         runtime=runtime,
         threads=threads,
         batch=batch,
@@ -90,18 +98,39 @@ def fit(
         preprocess=task.preprocess,
         labels=labels(task, dataset),
     )
-    return fitted(original, samples(dataset, task, calibration, seed), request, report)
+    judged = None if judge is None else task.load(judge)
+    return fitted(original, samples(dataset, task, calibration, seed, judged, train=epochs > 0), request, report)
+
+
+def _with_bits(methods: tuple[str, ...], bits: Mapping[str, str]) -> tuple[str, ...]:
+    """The methods as they would be written with the bits of single layers behind them."""
+    if bits and not methods:
+        raise BadInput("--bits: belong to a method; add --method lsq+:w4a4")
+    return tuple(":".join([method, *(f"{name}={text}" for name, text in bits.items())]) for method in methods)
+
+
+def read_bits(path: Path) -> Mapping[str, str]:
+    """Bits by layer from a JSON file. Raises BadInput."""
+    try:
+        found = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"--bits: {path} cannot be read: {one_line(error)}") from None
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise BadInput(f'--bits: {path} is not an object of bits by layer, such as {{"stem.*": "w8a8"}}')
+    return found
 
 
 def fit_command(
     model: Annotated[str, typer.Argument(help="A name in the zoo, module:factory, file.py:factory or FILE.onnx.")],
     data: Data = None,
+    judge: Annotated[Path | None, typer.Option(help="Other images to judge on; without, a part of --data.")] = None,
     demo: Demo = False,
     budget: BudgetText = None,
     latency: Latency = None,
     size: Size = None,
     lose: Lose = None,
     method: Annotated[list[str] | None, typer.Option(help="NAME[:SETTINGS]; default: the planner chooses.")] = None,
+    bits: Annotated[Path | None, typer.Option(help='JSON of bits by layer: {"stem.*": "w8a8"}.')] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write; default NAME.shoe.")] = None,
     weights: Weights = None,
     input: Input = None,
@@ -110,8 +139,16 @@ def fit_command(
     threads: Threads = 1,
     batch: Batch = 1,
     seconds: Seconds = 20.0,
-    calibration: Annotated[int, typer.Option(help="Inputs to calibrate on; the others judge.", min=1)] = 64,
-    epochs: Annotated[int, typer.Option(help="Epochs of training; 0 applies and exports.", min=0)] = 0,
+    calibration: Annotated[int, typer.Option(help="Inputs to calibrate on; none of them judges.", min=1)] = 64,
+    epochs: Annotated[float, typer.Option(help="Epochs of training; 0 applies and exports.", min=0)] = 0,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of training; default 0.01.")] = None,
+    train_batch: Annotated[int | None, typer.Option(help="Inputs a training step; default 128.")] = None,
+    distil: Annotated[
+        float | None, typer.Option(help="The original's part in what is learned, 1 for all; the labels have the rest.")
+    ] = None,
+    features: Annotated[
+        list[str] | None, typer.Option(help="A layer whose outputs follow the original's; may be repeated.")
+    ] = None,
     seed: Seed = 0,
     json: Json = None,
     html: Html = None,
@@ -122,13 +159,19 @@ def fit_command(
 
     require_cpu(device)
     require_places(json, html)
+    given = {"lr": lr, "batch": train_batch, "distil": distil, "features": tuple(features or ()) or None}
+    recipe = {name: value for name, value in given.items() if value is not None}
+    if recipe and not epochs:
+        raise BadInput(f"--{next(iter(recipe)).replace('batch', 'train-batch')}: is about training; add --epochs N")
     with progress() as report:
         done = fit(
             model,
             data=data,
+            judge=judge,
             demo=demo,
             budget=Budget.of(budget, latency=latency, size=size, lose=lose),
             method=method or (),
+            bits=None if bits is None else read_bits(bits),
             out=out,
             weights=weights,
             input=input,
@@ -138,9 +181,12 @@ def fit_command(
             seconds=seconds,
             calibration=calibration,
             epochs=epochs,
+            recipe=recipe,
             seed=seed,
             report=report,
         )
+    if done is None:
+        return 0  # this process only helped to train
     # Written first: whoever reads the terminal may stop reading (`| head`).
     write_json(json, done.receipt.to_json())
     if html is not None:

@@ -54,9 +54,10 @@ def progress() -> Iterator[Report]:
         tasks: dict[str, Any] = {}
 
         def report(stage: str, share: float) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=1.0)
-            bars.update(tasks[stage], completed=share)
+            name = stage.partition(",")[0]  # what follows says how it is going
+            if name not in tasks:
+                tasks[name] = bars.add_task(stage, total=1.0)
+            bars.update(tasks[name], completed=share, description=stage)
             bars.refresh()
 
         yield report

@@ -71,7 +71,7 @@ def receipt(
     split = cases.split_of(path)
     calibration = split.get("calibration", 64) if calibration is None else calibration
     seed = split.get("seed", 0) if seed is None else seed
-    case = cases.case_of(path, device, known, judged_samples(known, data, demo, calibration, seed))
+    case = cases.case_of(path, device, known, judged_samples(known, data, demo, calibration, seed, split))
     for other in against:
         case = cases.against(case, str(other))
     return measure(case, limits, batch, seconds, report)

@@ -3,7 +3,10 @@
 from types import ModuleType
 
 from shoestring.compress import int8
+from shoestring.compress.lsq import plain, plus
 
 METHODS: dict[str, ModuleType] = {
     "int8": int8,
+    "lsq": plain,
+    "lsq+": plus,
 }

@@ -4,14 +4,16 @@ A newcomer's method needs a CARD, a way to read its settings, the settings that 
 its counts, and `apply`. Everything else (planning, training, export, parity, receipt) is done by the rooms above.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 from torch import Tensor, nn
 
 from shoestring.core.counts import Counts
 from shoestring.core.device import Device
+from shoestring.core.grid import Grid
 from shoestring.core.layer import Layer
 from shoestring.core.precision import Precision
 
@@ -45,10 +47,15 @@ class Setting(Protocol):
 class Applied:
     """A method at work on a model: what `train` receives as plain callbacks and `deploy` as precisions.
 
-    `model` runs and trains. `precisions`: the bits the exporter must realise, per layer."""
+    `model` runs and trains. `precisions`: the bits the exporter must realise, per layer. `grids`: the weights as they
+    were learned, per layer, once baked; a method that learns none leaves that to the exporter."""
 
     model: nn.Module
     precisions: Mapping[str, Precision] = field(default_factory=dict)
+    grids: dict[str, Grid] = field(default_factory=dict)
+
+    def settle(self, inputs: Sequence[np.ndarray]) -> None:
+        """Called once before training with calibration inputs, float32 [1, ...] each."""
 
     def penalty(self) -> Tensor | float:
         """What the method adds to the loss of one step."""
@@ -72,6 +79,10 @@ class Method(Protocol):
 
     def parse(self, text: str) -> Setting:
         """The setting a user wrote after `NAME:` (empty for the default). Raises BadInput."""
+        ...
+
+    def assign(self, layers: Sequence[Layer], setting: Setting) -> dict[str, Setting]:
+        """The setting of each of `layers` (in execution order, all that the method applies to). Raises BadInput."""
         ...
 
     def options(self, layer: Layer, device: Device) -> tuple[Setting, ...]:

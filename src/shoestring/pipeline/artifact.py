@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -11,6 +11,7 @@ from onnx import ModelProto
 from shoestring.core.ladder import Point
 from shoestring.core.receipt import Receipt
 from shoestring.deploy import shoe
+from shoestring.deploy.materialise import pack_weights
 from shoestring.deploy.rewrite import lean, strip_weights
 from shoestring.pipeline.original import Original
 
@@ -27,20 +28,28 @@ class Story:
     budget: str
     seed: int
     data: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 def contents(
-    original: Original, subject: ModelProto, story: Story, preprocess: Mapping[str, Any] | None, labels: Sequence[str]
+    original: Original,
+    subject: ModelProto,
+    story: Story,
+    preprocess: Mapping[str, Any] | None,
+    labels: Sequence[str],
+    bits: Mapping[str, int] | None = None,
 ) -> shoe.Contents:
-    """What is written, before it has been measured. The original goes in without its weights, so that a receipt can
-    be measured again from the file alone."""
+    """What is written, before it has been measured. `bits`: layer to the bits of its weight, which then is stored so.
+    The original goes in without its weights, so that a receipt can be measured again from the file alone."""
+    stripped, packed, weights = pack_weights(subject, bits or {})
     versions = {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
     provenance = {
         "original": dict(original.provenance),
         "trained": original.trained,
         "methods": dict(story.methods),
         "ranges": story.ranges,
-        "epochs": 0,
+        "epochs": story.training.get("epochs", 0),
+        "training": {name: list(v) if isinstance(v, tuple) else v for name, v in story.training.items()},
         "seed": story.seed,
         "data": dict(story.data),
         "budget": story.budget,
@@ -49,15 +58,16 @@ def contents(
     return shoe.Contents(
         preprocess=preprocess or original.preprocess or {"kind": "tensor", "shape": list(original.input)},
         labels=tuple(labels or original.labels),
-        points=(Point(onnx=GRAPH),),
-        members={GRAPH: lean(subject), shoe.ORIGINAL: lean(strip_weights(original.graph))},
+        points=(Point(onnx=GRAPH, weights=weights),),
+        members={GRAPH: lean(stripped), **packed, shoe.ORIGINAL: lean(strip_weights(original.graph))},
         provenance=provenance,
     )
 
 
-def measured_point(receipt: Receipt) -> Point:
+def measured(point: Point, receipt: Receipt) -> Point:
+    """`point` with what the receipt says of it."""
     subject = receipt.subject
-    measured = {
+    figures = {
         "runtime": subject.runtime,
         "latency_ms": subject.latency_ms,
         "quality": subject.quality,
@@ -65,4 +75,4 @@ def measured_point(receipt: Receipt) -> Point:
         "processor": receipt.device["processor"],
         "threads": receipt.device["threads"],
     }
-    return Point(onnx=GRAPH, measured=measured)
+    return replace(point, measured=figures)

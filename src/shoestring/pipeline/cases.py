@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto
@@ -73,6 +74,10 @@ def against(case: Case, path: str) -> Case:
     return replace(case, others={**others, path if name in others else name: other})
 
 
+# Of the data of a fit: name in the manifest to its type.
+_TOLD = {"sha256": str, "calibration": int, "training": int, "seed": int, "judged_sha256": str}
+
+
 def claims(path: str) -> Budget:
     """The budget that a `.shoe` was fitted to: what its receipt claims. Empty for other files."""
     if not path.endswith(".shoe"):
@@ -80,11 +85,11 @@ def claims(path: str) -> Budget:
     return Budget.parse(str(shoe.read(path).provenance.get("budget", "")))
 
 
-def split_of(path: str) -> dict[str, int]:
-    """`calibration` and `seed` of the data that a `.shoe` was fitted on, as far as the file says."""
+def split_of(path: str) -> dict[str, Any]:
+    """What a `.shoe` says of the data that it was fitted on, as far as it says it."""
     data = shoe.read(path).provenance.get("data") if path.endswith(".shoe") else None
     told = data if isinstance(data, Mapping) else {}
-    return {name: told[name] for name in ("calibration", "seed") if type(told.get(name)) is int}
+    return {name: told[name] for name, kind in _TOLD.items() if type(told.get(name)) is kind}
 
 
 def usable_runtime(path: str) -> str:

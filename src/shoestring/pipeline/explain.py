@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from shoestring.compress import METHODS, int8
-from shoestring.core.device import RUNS, SLOWER, Device
-from shoestring.core.explanation import Effect, ExplainedLayer, Explanation
-from shoestring.core.layer import DEPTHWISE
+from shoestring.core.device import RUNS, SLOWER, STORED_ONLY, Device
+from shoestring.core.explanation import UNKNOWN, Effect, ExplainedLayer, Explanation
+from shoestring.core.layer import DEPTHWISE, LINEAR, Layer
 from shoestring.core.precision import Precision
 from shoestring.measure.machine import pinned
 from shoestring.pipeline.original import Original
@@ -16,6 +16,7 @@ from shoestring.pipeline.table import FLOAT, LatencyTable, latency_table
 
 # An 8-bit layer that is not at least this much faster is not called faster.
 WORTH = 0.97
+LOW = "w4a4"  # the bits that stand for all below 8
 
 
 def explain(original: Original, device: Device, progress: Callable[[str, float], object] | None = None) -> Explanation:
@@ -34,7 +35,7 @@ def explain(original: Original, device: Device, progress: Callable[[str, float],
             progress=lambda share: report("latency table", share),
         )
     layers = tuple(
-        ExplainedLayer(layer, table.layers[layer.name][FLOAT], _effects(layer.name, layer.name in precisions, table))
+        ExplainedLayer(layer, table.layers[layer.name][FLOAT], _effects(layer, layer.name in precisions, table, device))
         for layer in original.layers
     )
     totals = {"original": table.totals[FLOAT], int8.CARD.name: table.totals[int8.CARD.name]}
@@ -47,13 +48,24 @@ def int8_precisions(original: Original) -> dict[str, Precision]:
     return {layer.name: int8.precision(layer.kind == DEPTHWISE, setting) for layer in layers}
 
 
-def _effects(name: str, takes: bool, table: LatencyTable) -> tuple[Effect, ...]:
+def _effects(layer: Layer, takes: bool, table: LatencyTable, device: Device) -> tuple[Effect, ...]:
     if not takes:
         return ()
-    before, after = table.layers[name][FLOAT], table.layers[name][int8.CARD.name]
+    before, after = table.layers[layer.name][FLOAT], table.layers[layer.name][int8.CARD.name]
     faster = after <= WORTH * before
     note = "" if faster else "not faster than fp32 here"
-    return (Effect(int8.CARD.name, "", RUNS if faster else SLOWER, after, note, "measured in the whole network"),)
+    measured = Effect(int8.CARD.name, "", RUNS if faster else SLOWER, after, note, "measured in the whole network")
+    return (measured, _low_bits(layer, after, device))
+
+
+def _low_bits(layer: Layer, int8_ms: float, device: Device) -> Effect:
+    """Four bits: what the runtime's contract says. Where they are only stored, the layer takes its time at 8 bits."""
+    feature = "linear 4 bits" if layer.kind == LINEAR else "conv below 8 bits"
+    said = next((entry for entry in device.capabilities if entry.feature == feature), None)
+    if said is None:
+        return Effect("lsq+", LOW, UNKNOWN, None, "nobody has measured it on this runtime")
+    ms = int8_ms if said.verdict == STORED_ONLY else None
+    return Effect("lsq+", LOW, said.verdict, ms, "needs training", said.source)
 
 
 def _notes(original: Original, device: Device) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx import ModelProto
-from torch import nn
+from torch import fx, nn
 
 from shoestring.core.errors import BadInput
 from shoestring.core.layer import Layer
@@ -31,15 +31,16 @@ from shoestring.models.weights import load_weights
 
 @dataclass(frozen=True)
 class Original:
-    """`graph`: float ONNX, batch 1, batch norm folded, nodes named after layers. `model`: the captured, folded torch
-    model the graph was made from; None for an `.onnx` file. `trained`: False when the weights are random, so that
-    speed can be told but not quality. `preprocess`, `labels`: when the zoo knows them. `provenance`: for the file."""
+    """`graph`: float ONNX, batch 1, batch norm folded, nodes named after layers. `model`: the captured torch model the
+    graph was made from, its batch norms in place, as training wants it; None for an `.onnx` file. `trained`: False when
+    the weights are random, so that speed can be told but not quality. `preprocess`, `labels`: when the zoo knows them.
+    `provenance`: for the file."""
 
     name: str
     graph: ModelProto
     layers: tuple[Layer, ...]
     input: tuple[int, ...]
-    model: nn.Module | None = None
+    model: fx.GraphModule | None = None
     trained: bool = True
     preprocess: Mapping[str, Any] | None = None
     labels: tuple[str, ...] = ()
@@ -108,9 +109,9 @@ def _from_factory(text: str, weights: str | None, input: str | None) -> Original
 
 
 def _from_module(name: str, model: nn.Module, shape: tuple[int, ...], told: Mapping[str, Any]) -> Original:
-    captured = fold(capture(model, shape))
-    layers = inventory(captured, shape)
-    return Original(name, export(captured, shape), layers, shape, captured, provenance=told)
+    captured = capture(model, shape)
+    folded = fold(captured)
+    return Original(name, export(folded, shape), inventory(folded, shape), shape, captured, provenance=told)
 
 
 def _from_onnx(path: str, weights: str | None) -> Original:

@@ -37,7 +37,8 @@ class Chosen:
 
     @property
     def quantised(self) -> set[str]:
-        return {layer for layer, option in self.picks.items() if option == INT8}
+        """The layers that do not stay in fp32."""
+        return {layer for layer, option in self.picks.items() if option != FLOAT}
 
 
 def everywhere(network: EightBit, reason: str = "") -> Chosen:

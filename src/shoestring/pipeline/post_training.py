@@ -2,15 +2,21 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 
 import numpy as np
 from onnx import ModelProto
 
+from shoestring.compress import int8
+from shoestring.compress.method import Setting
+from shoestring.core.layer import DEPTHWISE
 from shoestring.core.precision import Precision
 from shoestring.core.quality import distance
 from shoestring.deploy import runtimes
 from shoestring.deploy.calibrate import QUICK, RULES, Histogram, histograms
 from shoestring.deploy.quantize import activations, quantise
+from shoestring.pipeline.original import Original
+from shoestring.pipeline.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,19 @@ class EightBit:
         precisions = {name: p for name, p in self.precisions.items() if layers is None or name in layers}
         ranges = {name: RULES[self.rule](self.histograms[name]) for name in activations(self.graph, precisions)}
         return quantise(self.graph, ranges, precisions)
+
+
+def eight_bit(
+    original: Original, samples: Samples, method: ModuleType = int8, settings: Mapping[str, Setting] | None = None
+) -> EightBit:
+    """The original, calibrated: by the settings of `int8`, by its defaults beside any other method."""
+    if method is not int8 or settings is None:
+        settings = int8.assign(original.of_kinds(int8.CARD.kinds), int8.parse(""))
+    kinds = {layer.name: layer.kind for layer in original.layers}
+    precisions = {name: int8.precision(kinds[name] == DEPTHWISE, setting) for name, setting in settings.items()}
+    network = calibrate(original.graph, samples.calibration, precisions)
+    rule = int8.rule(next(iter(settings.values()))) if settings else None
+    return replace(network, rule=rule) if rule else with_best_rule(network)
 
 
 def calibrate(graph: ModelProto, inputs: Sequence[np.ndarray], precisions: Mapping[str, Precision]) -> EightBit:

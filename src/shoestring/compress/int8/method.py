@@ -5,7 +5,7 @@ left as it is: this file says what is to be done to whom.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -52,6 +52,11 @@ def parse(text: str) -> Int8:
             f"int8: unknown setting {text!r}; write int8, int8:full, int8:{'|'.join(RANGES)} or int8:full:mse"
         )
     return Int8("full" in words, rules[0] if rules else None)
+
+
+def assign(layers: Sequence[Layer], setting: Setting) -> dict[str, Setting]:
+    """The same for every layer."""
+    return {layer.name: setting for layer in layers}
 
 
 def options(layer: Layer, device: Device) -> tuple[Setting, ...]:

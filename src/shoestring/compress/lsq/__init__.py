@@ -1,0 +1,1 @@
+"""LSQ and LSQ+: low bits, trained, with learned steps (and offsets)."""

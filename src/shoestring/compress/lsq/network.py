@@ -1,0 +1,215 @@
+"""A captured network with quantisers on its weights and edges: made, started, fixed, and baked into plain modules."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
+
+from shoestring.compress.lsq import initialise
+from shoestring.compress.lsq.activations import ActivationQuantiser, ByteGrid
+from shoestring.compress.lsq.initialise import Start
+from shoestring.compress.lsq.settings import Lsq
+from shoestring.compress.lsq.weights import WeightQuantiser
+from shoestring.compress.method import Applied
+from shoestring.core.grid import Grid
+from shoestring.graph.edges import Edge, edges, insert
+from shoestring.graph.fold import fold, foldable
+from shoestring.graph.marker import MARKER
+from shoestring.graph.nodes import MOVE, PAD, called, does
+
+Layer = nn.Conv1d | nn.Conv2d | nn.Linear
+
+_BATCH = 16  # calibration inputs at once
+
+
+@dataclass
+class Quantised(Applied):
+    """LSQ or LSQ+ at work on `network`, which is `model`. `settings`: module to its setting; `norms`: module to the
+    batch norm behind it; `quantisers`: those of the edges, and whether an activation function wrote the edge."""
+
+    settings: Mapping[str, Lsq] = field(default_factory=dict)
+    norms: Mapping[str, str] = field(default_factory=dict)
+    quantisers: Mapping[str, tuple[ActivationQuantiser, bool]] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def settle(self, inputs: Sequence[np.ndarray]) -> None:
+        """Starts the grids from what the float network does with `inputs` (float32 [1, ...] each)."""
+        self.model.eval()
+        for index in range(0, len(inputs), _BATCH):
+            self.model(torch.from_numpy(np.concatenate(inputs[index : index + _BATCH])))
+        rule = next(iter(self.settings.values()))
+        for quantiser, activated in self.quantisers.values():
+            _start(quantiser, activated, rule)
+        for path in self.settings:
+            _weight_quantiser(_layer(self.model, path)).started.fill_(True)
+
+    def freeze(self) -> None:
+        for quantiser, _ in self.quantisers.values():
+            quantiser.fix()
+
+    @torch.no_grad()
+    def bake(self) -> fx.GraphModule:
+        """The network with plain layers whose weights lie on their grids, batch norm folded, and marker operators on
+        its edges. Fills `grids`."""
+        self.freeze()
+        self.model.eval()
+        plain = copy.deepcopy(self.model)
+        assert isinstance(plain, fx.GraphModule), "`apply` made it"
+        for path in self.settings:
+            layer = _layer(plain, path)
+            codes, steps = _weight_quantiser(layer).codes(_float_weight(layer))
+            _make_plain(layer, codes * steps.reshape(-1, *[1] * (codes.ndim - 1)))
+            norm = plain.get_submodule(self.norms[path]) if path in self.norms else None
+            self.grids[path] = _folded(codes, steps, norm, self.settings[path].bits.weights)
+        _mark(plain)
+        return fold(plain)
+
+
+def quantised(model: fx.GraphModule, settings: Mapping[str, Lsq]) -> Quantised:
+    """A copy of `model` (captured, batch norms in place) with quantisers in front of and in the modules of `settings`,
+    which run as in float until `settle`."""
+    model = copy.deepcopy(model)
+    norms = _norms(model, settings)
+    for path, norm in norms.items():
+        _make_positive(_layer(model, path), model.get_submodule(norm))
+    found = edges(model, {path: setting.bits.activations for path, setting in settings.items()})
+    activated: dict[nn.Module, bool] = {}
+
+    def make(edge: Edge, bits: int) -> ActivationQuantiser:
+        activated[quantiser := ActivationQuantiser(bits)] = edge.activated
+        return quantiser
+
+    made = insert(model, found, make)
+    for path, setting in settings.items():
+        layer = _layer(model, path)
+        parametrize.register_parametrization(layer, "weight", _started_at(layer, setting), unsafe=True)
+    quantisers = {path: (quantiser, activated[quantiser]) for path, quantiser in made.items()}
+    return Quantised(model, settings=settings, norms=norms, quantisers=quantisers)
+
+
+def _norms(model: fx.GraphModule, paths: Mapping[str, Lsq]) -> dict[str, str]:
+    """Layer to the batch norm that will be folded into it."""
+    found = ((node.all_input_nodes[0], node) for node in model.graph.nodes if foldable(model, node))
+    return {str(layer.target): str(norm.target) for layer, norm in found if str(layer.target) in paths}
+
+
+@torch.no_grad()
+def _make_positive(layer: Layer, norm: nn.Module) -> None:
+    """Turns channels that the batch norm multiplies by a negative number around, weights and norm: the same function.
+    Folding then leaves the codes as they were trained; -8 of 4 bits has no opposite."""
+    assert isinstance(norm, _BatchNorm), "`_norms` found it"
+    if norm.weight is None:
+        return
+    sign = torch.where(norm.weight < 0, -1.0, 1.0)
+    layer.weight.mul_(sign.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+    if layer.bias is not None:
+        layer.bias.mul_(sign)
+    norm.weight.mul_(sign)
+    assert norm.running_mean is not None, "foldable"
+    norm.running_mean.mul_(sign)
+
+
+def _started_at(layer: Layer, setting: Lsq) -> WeightQuantiser:
+    weight, bits = layer.weight.detach(), setting.bits.weights
+    rows = weight if setting.per_channel else weight.reshape(1, -1)
+    if setting.start == "min-max":
+        steps = rows.flatten(1).abs().amax(1) / (2 ** (bits - 1) - 1)
+    else:
+        rule = initialise.weight_mean if setting.method == "lsq" else initialise.weight_three_sigma
+        steps = rule(rows, bits)
+    depthwise = weight.ndim > 2 and weight.shape[1] == 1 and getattr(layer, "groups", 1) > 1
+    return WeightQuantiser(weight, bits, steps, safe16=bits == 8 and not depthwise)
+
+
+def _start(quantiser: ActivationQuantiser, activated: bool, setting: Lsq) -> None:
+    """Zero is the lowest code of what is never negative and, in configuration 1, of what an activation function wrote;
+    there the file needs no offset, and integer kernels want none."""
+    values = quantiser.observe()
+    positive = bool((values >= 0).all())
+    offset = setting.config in (3, 4) and not positive
+    signed = not positive and (setting.config in (2, 3) or (setting.config == 1 and not activated))
+    low = -(2 ** (quantiser.bits - 1)) if signed else 0
+    high = low + 2**quantiser.bits - 1
+    starts = {
+        "min-max": lambda: initialise.min_max(values, low, high, offset),
+        "mean": lambda: initialise.mean(values, high),
+        "mse": lambda: initialise.least_error(values, low, high, offset),
+    }
+    start: Start = starts[setting.start]()
+    quantiser.start(start, signed, offset)
+
+
+def _weight_quantiser(layer: Layer) -> WeightQuantiser:
+    found: Any = layer.parametrizations.weight[0]  # type: ignore[index, union-attr]  # a list of modules
+    assert isinstance(found, WeightQuantiser), "the first parametrization is ours"
+    return found
+
+
+def _make_plain(layer: Layer, weight: Tensor) -> None:
+    """Takes the parametrization off. Torch's own function would take the weight off the layer's class, which copies of
+    a parametrized layer share."""
+    del layer.parametrizations
+    layer.__class__ = type(layer).__bases__[0]
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+
+
+def _layer(model: nn.Module, path: str) -> Layer:
+    found = model.get_submodule(path)
+    assert isinstance(found, nn.Conv1d | nn.Conv2d | nn.Linear), "`apply` looked"
+    return found
+
+
+def _float_weight(layer: Layer) -> Tensor:
+    """What is trained under the parametrization."""
+    found: Tensor = layer.parametrizations.weight.original  # type: ignore[assignment, union-attr]
+    return found
+
+
+def _folded(codes: Tensor, steps: Tensor, norm: nn.Module | None, bits: int) -> Grid:
+    """The grid of a weight whose batch norm goes into its scales. A channel that the norm came to turn around takes the
+    opposite codes; one that it cut off takes zeros."""
+    steps = steps.double()
+    if norm is not None:
+        assert isinstance(norm, _BatchNorm) and norm.running_var is not None, "`_norms` found it"
+        factor = (norm.running_var.double() + norm.eps).rsqrt()
+        steps = steps * (factor if norm.weight is None else factor * norm.weight.double())
+    shape = (-1, *[1] * (codes.ndim - 1))
+    codes = codes * torch.sign(steps).to(codes.dtype).reshape(shape)
+    scales = torch.where(steps == 0, 1.0, steps.abs()).float()
+    return Grid(codes.numpy(), scales.numpy(), bits)
+
+
+def _mark(model: fx.GraphModule) -> None:
+    """Marker operators instead of the edges' quantisers, and once more where values were moved about before they are
+    read: a runtime moves codes as integers between two of them. Padding belongs to the convolution behind it."""
+    carried: dict[fx.Node, ByteGrid] = {}
+    for node in list(model.graph.nodes):
+        quantiser, source = called(model, node), node.all_input_nodes[0] if node.all_input_nodes else None
+        if isinstance(quantiser, ActivationQuantiser) and source is not None:
+            marked = _marked_after(node, source, quantiser.byte_grid())
+            node.replace_all_uses_with(marked)
+            model.graph.erase_node(node)
+            carried[marked] = quantiser.byte_grid()
+        elif source in carried and does(model, node, MOVE):
+            carried[node] = carried[source]
+            readers = [user for user in node.users if not does(model, user, MOVE)]
+            if readers and not does(model, node, PAD):
+                marked = _marked_after(node, node, carried[node])
+                for reader in readers:
+                    reader.replace_input_with(node, marked)
+    model.graph.lint()
+    model.recompile()
+    model.delete_all_unused_submodules()
+
+
+def _marked_after(place: fx.Node, source: fx.Node, grid: ByteGrid) -> fx.Node:
+    with place.graph.inserting_after(place):
+        marked = place.graph.call_function(MARKER, (source, *grid))
+    marked.meta = dict(source.meta)
+    return marked

@@ -1,0 +1,37 @@
+"""`lsq`: learned step sizes."""
+
+from collections.abc import Sequence
+
+from shoestring.compress.lsq.method import KINDS, apply, counts, lower, own
+from shoestring.compress.lsq.method import options as _options
+from shoestring.compress.lsq.settings import Lsq
+from shoestring.compress.lsq.settings import assign as _assign
+from shoestring.compress.lsq.settings import parse as _parse
+from shoestring.compress.method import Card, Setting
+from shoestring.core.device import Device
+from shoestring.core.layer import Layer
+
+__all__ = ["CARD", "apply", "assign", "counts", "lower", "options", "parse"]
+
+CARD = Card(
+    name="lsq",
+    title="low bits with learned steps",
+    paper="Esser et al., Learned Step Size Quantization, arXiv 1902.08153",
+    kinds=KINDS,
+    conflicts=("int8", "lsq+"),
+    trains=True,
+)
+DEFAULT = Lsq("lsq", config=1, start="mean")
+
+
+def parse(text: str) -> Lsq:
+    return _parse(DEFAULT, text)
+
+
+def assign(layers: Sequence[Layer], setting: Setting) -> dict[str, Setting]:
+    return dict(_assign(layers, own(setting)))
+
+
+def options(layer: Layer, device: Device) -> tuple[Setting, ...]:
+    del device
+    return _options(layer, DEFAULT)

@@ -1,0 +1,67 @@
+"""What a reader of a fit's receipt must know, in sentences."""
+
+from collections import Counter
+
+from shoestring.core.receipt import Receipt
+from shoestring.deploy import parity
+from shoestring.deploy.matmul_nbits import OPERATOR
+from shoestring.pipeline.learned import Learned
+from shoestring.pipeline.original import Original
+from shoestring.pipeline.plan import Chosen
+from shoestring.pipeline.post_training import EightBit
+from shoestring.pipeline.samples import Samples
+
+_WORTH_A_WORD = 1.03  # smaller differences to dense 8 bits come and go with the weather
+
+
+def how(samples: Samples, network: EightBit, chosen: Chosen, learned: Learned | None) -> tuple[str, ...]:
+    """How the file came to be: by training, or without."""
+    if learned is None:
+        tried = ", ".join(f"{name} {points:.1f} pt" for name, points in network.tried.items()) or "no other was tried"
+        return (
+            f"No training was done: {len(chosen.quantised)} of {len(chosen.picks)} layers in 8 bits, calibrated on "
+            f"{len(samples.calibration)} inputs.",
+            f"Ranges by {network.rule} (divergence on held-out inputs: {tried}).",
+        )
+    done = f"Trained for {learned.epochs:g} epochs" if learned.epochs else "No training was done: the grids as started"
+    told = ", ".join(f"{count} at {bits}" for bits, count in sorted(Counter(learned.bits.values()).items()))
+    notes = [f"{done}. Bits of weights: {told}, of {len(learned.bits)} layers."]
+    products = sum(node.op_type == OPERATOR for node in learned.graph.graph.node)
+    if stored := sum(bits < 8 for bits in learned.bits.values()) - products:
+        notes.append(
+            f"{stored} layers are stored at fewer than 8 bits and executed at 8: the file is smaller, the milliseconds "
+            "are those of 8 bits."
+        )
+    if products:
+        notes.append(f"{products} linear layers are executed at their bits ({OPERATOR}); what they read is at 8.")
+    return tuple(notes)
+
+
+def worse(receipt: Receipt) -> tuple[str, ...]:
+    """Where dense 8 bits are smaller or faster than the file: never without a word."""
+    notes = []
+    dense = next((line for line in receipt.speedup if line.against == "int8"), None)
+    if dense is not None and dense.high * _WORTH_A_WORD < 1:
+        notes.append(f"Slower than the original in dense 8 bits: {dense.ratio:.2f}x its speed.")
+    sizes = [line.size_bytes for line in receipt.baselines if line.name == "int8"]
+    if sizes and receipt.subject.size_bytes > min(sizes):
+        notes.append(
+            f"Larger than the original in dense 8 bits: {receipt.subject.size_bytes} bytes against {min(sizes)}."
+        )
+    return tuple(notes)
+
+
+def what(original: Original, samples: Samples, chosen: Chosen, compared: parity.Parity) -> tuple[str, ...]:
+    """What was looked at before it was measured."""
+    equal = 100 * min(edge.equal for edge in compared.edges) if compared.edges else 100.0
+    notes = [
+        f"Parity gate: {len(compared.edges)} edges, at least {equal:.2f} % of an edge's codes equal to the "
+        f"fake-quantised model's; the whole network moves {compared.moved:.1f} pt from it.",
+    ]
+    if not original.trained:
+        notes.append("The weights are random: speed is measured, quality is not.")
+    elif samples.targets is None:
+        notes.append(f"No labels: judged by divergence from the original on {len(samples.judgement)} inputs.")
+    if not chosen.met:
+        notes.append(f"No plan meets the budget: {chosen.reason}. This is the fastest one.")
+    return tuple(notes)

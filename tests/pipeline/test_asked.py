@@ -1,0 +1,50 @@
+"""What `--method` asks for, layer by layer."""
+
+import pytest
+
+from shoestring.compress import METHODS
+from shoestring.core.errors import BadInput
+from shoestring.pipeline.asked import asked
+from shoestring.pipeline.original import Original
+from shoestring.train.recipe import Recipe
+
+
+def test_without_a_method_the_planner_has_8_bits_to_choose(original: Original) -> None:
+    method, settings = asked(original, ())
+    assert method is METHODS["int8"]
+    assert {str(setting) for setting in settings.values()} == {"int8"}
+    assert list(settings) == [layer.name for layer in original.layers if layer.weight]
+
+
+def test_bits_of_single_layers(original: Original) -> None:
+    _, settings = asked(original, ("lsq+:w4a4:blocks.1.*=w2a3:classifier=w6a8",), Recipe(epochs=1))
+    bits = {name: str(setting).split(":")[1] for name, setting in settings.items()}
+    assert bits == {
+        "stem.0": "w8a8",
+        "blocks.0.depthwise.0": "w4a4",
+        "blocks.0.project.0": "w4a4",
+        "blocks.1.depthwise.0": "w2a3",
+        "blocks.1.project.0": "w2a3",
+        "classifier": "w6a8",
+    }
+
+
+@pytest.mark.parametrize(
+    ("methods", "reason"),
+    [
+        (("lsqq",), "unknown method 'lsqq'; known are int8, lsq, lsq+"),
+        (("int8", "lsq"), "cannot be combined yet"),
+        (("int8:w4",), "unknown setting 'w4'"),
+        (("lsq+:w4a4:nowhere=w8a8",), "no layer is called 'nowhere'"),
+        (("lsq+:config1",), "unknown setting 'config1'"),
+    ],
+)
+def test_what_is_refused(methods: tuple[str, ...], reason: str, original: Original) -> None:
+    with pytest.raises(BadInput) as refused:
+        asked(original, methods)
+    assert reason in str(refused.value)
+
+
+def test_epochs_need_a_method_that_trains(original: Original) -> None:
+    with pytest.raises(BadInput, match=r"int8 works after training; write --epochs 0, or --method one of lsq, lsq\+"):
+        asked(original, ("int8",), Recipe(epochs=1))
