@@ -144,7 +144,8 @@ def test_files_with_other_inputs_cannot_be_compared(fitted, device: Device, tmp_
 def test_what_a_file_says_of_itself(fitted, onnx_files: Mapping[str, Path], edited) -> None:
     path = str(fitted.path)
     assert claims(path) == Budget.parse("latency<=50x, size<=1MB")
-    assert split_of(path) == {"calibration": 8, "seed": 0}
+    told = shoe.read(path).provenance["data"]
+    assert split_of(path) == {"calibration": 8, "seed": 0, "sha256": told["sha256"]}
     assert usable_runtime(path) == fitted.receipt.subject.runtime
     plain = str(onnx_files["float"])
     assert (claims(plain), split_of(plain), usable_runtime(plain)) == (Budget(), {}, "onnxruntime")

@@ -186,7 +186,7 @@ def test_a_fit_writes_low_bits_packed_and_cleans_up(original, training, timed, t
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
     assert len(np.unique(stored["blocks.0.project.0.weight_quantized"])) <= 4
     notes = " ".join(done.receipt.notes)
-    assert "Trained for 1 epochs. Bits of weights: 4 at 2, 2 at 8, of 6 layers." in notes
+    assert "Trained for 1 epoch. Bits of weights: 4 at 2, 2 at 8, of 6 layers." in notes
     assert "stored at fewer than 8 bits and executed at 8" in notes
     assert "Slower than the original in dense 8 bits: 0.80x its speed." in notes
 

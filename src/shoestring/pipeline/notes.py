@@ -23,7 +23,8 @@ def how(samples: Samples, network: EightBit, chosen: Chosen, learned: Learned | 
             f"{len(samples.calibration)} inputs.",
             f"Ranges by {network.rule} (divergence on held-out inputs: {tried}).",
         )
-    done = f"Trained for {learned.epochs:g} epochs" if learned.epochs else "No training was done: the grids as started"
+    epochs = f"{learned.epochs:g} epoch{'' if learned.epochs == 1 else 's'}"
+    done = f"Trained for {epochs}" if learned.epochs else "No training was done: the grids as started"
     told = ", ".join(f"{count} at {bits}" for bits, count in sorted(Counter(learned.bits.values()).items()))
     notes = [f"{done}. Bits of weights: {told}, of {len(learned.bits)} layers."]
     products = sum(node.op_type == OPERATOR for node in learned.graph.graph.node)
