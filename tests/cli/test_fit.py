@@ -210,7 +210,7 @@ BAD: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "no meter": (("--budget", "energy<=2mJ"), {}, "energy cannot be limited here"),
     "two of a limit": (("--budget", "latency<=2ms", "--latency", "3ms"), {}, "limited twice"),
     "front": (("--budget", "latency=1ms..3ms"), {}, "asks for a front"),
-    "method": (("--method", "lsq+:w4a4"), {}, "unknown method 'lsq+'"),
+    "method": (("--method", "int4"), {}, "unknown method 'int4'"),
     "methods": (("--method", "int8", "--method", "int8:full"), {}, "cannot be combined yet"),
     "epochs": (("--epochs", "3"), {}, "write --epochs 0"),
     "runtime": (("--runtime", "tvm"), {}, "unknown 'tvm'"),

@@ -14,9 +14,9 @@ LAYERS = {
 
 @dataclass(frozen=True)
 class Row:
-    """`settings`: as a user writes them after `NAME:`, the default first; `wrong`: what must be refused. `bits`: for a
-    setting and each kind of LAYERS the bits that are stored. `multiplies`: width of the products. `error`: how far the
-    outputs of `tests/tiny.py` may move in the file, as a share of their range."""
+    """`settings`: as the method spells them after `NAME:`, the default first; `wrong`: what is refused. `bits`: for a
+    setting and each kind of LAYERS the bits that are stored. `multiplies`: width of the products. `error`: how far
+    the outputs of `tests/tiny.py` may move in the file, as a share of their range."""
 
     settings: tuple[str, ...]
     wrong: tuple[str, ...]
@@ -27,6 +27,7 @@ class Row:
 
 # 8 bits a weight; 32 bits for the scale of each output channel and for each bias
 _INT8 = {CONV: 54 * 8 + 3 * 32 + 3 * 32, DEPTHWISE: 36 * 8 + 4 * 32, LINEAR: 40 * 8 + 5 * 32 + 5 * 32}
+_INT2 = {CONV: 54 * 2 + 3 * 32 + 3 * 32, DEPTHWISE: 36 * 2 + 4 * 32, LINEAR: 40 * 2 + 5 * 32 + 5 * 32}
 
 ROWS: dict[str, Row] = {
     "int8": Row(
@@ -34,5 +35,18 @@ ROWS: dict[str, Row] = {
         wrong=("w4", "full:full", "mse:entropy", "FULL", ":", " "),
         bits={"": _INT8, "full": _INT8},
         multiplies={"": 8, "full": 8},
+    ),
+    "lsq": Row(
+        settings=("w8a8:config1:mean", "w4a4:config2:min-max:tensor", "w2a3:config1:mse:stem.*=w8a8"),
+        wrong=("w9a9", "w4", "config3", "W4A4", "w4a4:w2a2", " "),
+        bits={"": _INT8, "w2a4": _INT2},
+        multiplies={"": 8, "w2a4": 4},
+        error=0.25,  # the mean's rule clips what is large, which only training makes good
+    ),
+    "lsq+": Row(
+        settings=("w8a8:config4:mse", "w4a4:config3:min-max", "w2a2:config4:mean:tensor:blocks.?.*=w4a8"),
+        wrong=("w9a9", "w4", "config1", "W4A4", "w4a4:w2a2", " "),
+        bits={"": _INT8, "w2a4": _INT2},
+        multiplies={"": 8, "w2a4": 4},
     ),
 }

@@ -1,6 +1,7 @@
 """Every compression method through the same tests (`settings.py`): the card, its settings, counts, and the way into a
 file that computes what the method says."""
 
+import re
 import runpy
 import warnings
 from pathlib import Path
@@ -18,9 +19,9 @@ from shoestring.core.errors import BadInput, NoEffectWarning
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, OTHER, Layer
 from shoestring.deploy import parity, runtimes
 from shoestring.deploy.export import export
+from shoestring.deploy.learned import realise
 from shoestring.deploy.normal_form import violations
 from shoestring.graph.capture import capture
-from shoestring.graph.fold import fold
 from shoestring.graph.inventory import inventory
 from shoestring.pipeline.post_training import calibrate, outputs
 
@@ -33,7 +34,12 @@ KINDS = {CONV, DEPTHWISE, LINEAR, OTHER}
 
 @pytest.fixture(scope="module")
 def captured(tiny: str) -> fx.GraphModule:
-    return fold(capture(runpy.run_path(tiny.removesuffix(":tiny"))["tiny"](), (3, 32, 32)))
+    return capture(runpy.run_path(tiny.removesuffix(":tiny"))["tiny"](), (3, 32, 32))
+
+
+@pytest.fixture(scope="module")
+def inputs() -> list[np.ndarray]:
+    return [np.random.default_rng(seed).standard_normal((1, 3, 32, 32), np.float32) for seed in range(6)]
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +73,16 @@ def test_a_setting_is_written_as_it_is_read(name: str, text: str) -> None:
     assert str(setting) == (f"{name}:{text}" if text else name)
     assert method.parse(str(setting).partition(":")[2]) == setting
     assert len({setting, method.parse(text)}) == 1  # hashable, and equal to itself
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_default_setting(name: str, layers) -> None:
+    """It is the first of the row, and every layer gets a setting of the method."""
+    method, own = METHODS[name], [layer for layer in layers if layer.kind in METHODS[name].CARD.kinds]
+    assert method.parse("") == method.parse(ROWS[name].settings[0])
+    assigned = method.assign(own, method.parse(""))
+    assert list(assigned) == [layer.name for layer in own]
+    assert {setting.method for setting in assigned.values()} == {name}
 
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, row in ROWS.items() for text in row.wrong])
@@ -103,11 +119,12 @@ def test_counts_by_hand(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), SETTINGS)
-def test_apply_on_a_model_with_targets(name: str, text: str, captured: fx.GraphModule, layers) -> None:
+def test_apply_on_a_model_with_targets(name: str, text: str, captured: fx.GraphModule, layers, inputs) -> None:
     """What is applied says so layer by layer; the model still runs, and bakes to a plain module."""
     method = METHODS[name]
     settings = {layer.name: method.parse(text) for layer in layers if layer.kind in method.CARD.kinds}
     applied = method.apply(captured, settings)
+    applied.settle(inputs)
     assert set(applied.precisions) == set(settings)
     for layer in settings:
         assert method.lower(captured.get_submodule(layer), settings[layer])[1] == applied.precisions[layer]
@@ -118,32 +135,35 @@ def test_apply_on_a_model_with_targets(name: str, text: str, captured: fx.GraphM
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert baked(x).shape == (2, 10)
-        assert torch.equal(baked(x), applied.model(x))
+        torch.testing.assert_close(baked(x), applied.model(x))
     assert not any(nn.utils.parametrize.is_parametrized(module) for module in baked.modules())
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_apply_on_a_model_without_targets(name: str) -> None:
-    model = nn.Sequential(nn.ReLU(), nn.Flatten())
-    with pytest.warns(NoEffectWarning, match=name):
+    model = capture(nn.Sequential(nn.ReLU(), nn.Flatten()), (3, 4))
+    with pytest.warns(NoEffectWarning, match=re.escape(name)):
         applied = METHODS[name].apply(model, {})
     assert applied.precisions == {}
     setting = METHODS[name].parse("")
     for wrong in ("0", "nowhere", ""):
-        with pytest.raises(BadInput, match=f"{name}: {wrong!r} is not"):
+        with pytest.raises(BadInput, match=f"^{re.escape(name)}: {wrong!r} is not"):
             METHODS[name].apply(model, {wrong: setting})
 
 
 @pytest.mark.parametrize("runtime", runtimes.installed())
 @pytest.mark.parametrize(("name", "text"), [(name, row.settings[0]) for name, row in ROWS.items()])
-def test_from_apply_to_a_file(name: str, text: str, runtime: str, captured: fx.GraphModule, layers) -> None:
+def test_from_apply_to_a_file(name: str, text: str, runtime: str, captured: fx.GraphModule, layers, inputs) -> None:
     """The baked model exported at the applied precisions: in the normal form, equal to its fake-quantised self on every
     runtime, and close to the original."""
     method = METHODS[name]
     settings = {layer.name: method.parse(text) for layer in layers if layer.kind in method.CARD.kinds}
     applied = method.apply(captured, settings)
-    inputs = [np.random.default_rng(seed).standard_normal((1, 3, 32, 32), np.float32) for seed in range(6)]
-    graph = calibrate(export(applied.bake(), (3, 32, 32)), inputs, applied.precisions).build()
+    applied.settle(inputs)
+    applied.freeze()
+    plain = export(applied.bake(), (3, 32, 32))
+    grids, precisions = applied.grids, applied.precisions
+    graph = realise(plain, grids) if grids else calibrate(plain, inputs, precisions).build()
     assert violations(graph) == []
     parity.gate(parity.compare(graph, runtime, inputs[:2]))
     original = outputs(export(captured, (3, 32, 32)), "onnxruntime", inputs)

@@ -114,6 +114,32 @@ def convolved(codes: np.ndarray, weight: np.ndarray, groups: int = 1) -> np.ndar
     return np.einsum("gihwkl,goikl->gohw", parts, filters).reshape(out, *codes.shape[1:])
 
 
+def stored(model: ModelProto, layer: str, grid: Grid, reads: int, pairs: bool = True) -> Grid:
+    """The codes and scales in the file: exactly the grid's values, the codes moved up as far as a byte goes and, with
+    `pairs`, as far as two products with codes up to `reads` fit 16 bits."""
+    constants = initialisers(model)
+    codes, scales = (constants[f"{layer}.weight_{part}"] for part in ("quantized", "scale"))
+    if codes.shape != grid.codes.shape:
+        codes = codes.T
+    factor = int(np.abs(codes.astype(int)).max() // np.abs(grid.codes.astype(int)).max())
+    assert factor in (1, 2, 4, 8, 16, 32, 64)
+    assert np.array_equal(codes.astype(int), grid.codes.astype(int) * factor)
+    assert np.array_equal(scales * np.float32(factor), grid.scales)
+
+    def fits(by: int) -> bool:
+        wide = grid.codes.astype(int) * by
+        sums = [
+            np.abs(part[:, 0::2] + part[:, 1::2]).max()
+            for part in (np.maximum(wide, 0), np.minimum(wide, 0))
+            if pairs and wide.shape[1] % 2 == 0
+        ]
+        return -128 <= wide.min() <= wide.max() <= 127 and max(sums, default=0) * reads < 2**15
+
+    assert fits(factor) or factor == 1
+    assert not fits(2 * factor)
+    return Grid(codes, scales, grid.bits)
+
+
 def last_codes(model: ModelProto) -> str:
     """The codes that the second layer reads."""
     return next(n.input[0] for n in model.graph.node if n.name == "edge/dequantize")
@@ -132,7 +158,9 @@ def test_the_file_computes_what_was_trained_bit_for_bit(build: Build, case: str,
     if activation:
         low = max(low, zero)
         high = min(high, int(np.rint(np.float32(0.5) / y_scale)) + zero) if activation == "Clip" else high
-    scale = x_scale * net.grids["a"].scales
+    weight = stored(model, "a", net.grids["a"], 255, pairs=groups == 1)
+    stored(model, "y", net.grids["y"], bounds[1] if bounds else 255)
+    scale = x_scale * weight.scales
     assert scale.dtype == np.float32
     bias = np.rint(net.constants["a.bias"].astype(np.float64) / scale.astype(np.float64))
     sessions = {
@@ -141,7 +169,7 @@ def test_the_file_computes_what_was_trained_bit_for_bit(build: Build, case: str,
     }
     for x in RNG.normal(0, 0.6, (3, 1, 8, 9, 9)).astype(np.float32):
         codes = np.clip(np.rint(x[0] / x_scale) + 120, 0, 255) - 120
-        acc = convolved(codes, net.grids["a"].codes, groups) + bias[:, None, None]
+        acc = convolved(codes, weight.codes, groups) + bias[:, None, None]
         m = (scale / y_scale)[:, None, None]
         expected = np.clip(np.rint(acc.astype(np.float32) * m) + zero, low, high)
         assert len(np.unique(expected)) >= min(4, high - low + 1)  # the case says something
@@ -238,8 +266,9 @@ def test_linear_layers(build: Build, case: str, bits: int, tmp_path: object) -> 
     assert {"QGemm", "MatMulIntegerToFloat"} & set(optimised(model, f"{tmp_path}/optimised.onnx"))
     x = RNG.normal(0, 1, (2, 12)).astype(np.float32)
     codes = np.clip(np.rint(x / np.float32(0.02)) + 120, 0, 255) - 120
-    expected = codes @ net.grids["y"].codes.T.astype(float)
-    scale = np.float32(0.02) * net.grids["y"].scales
+    weight = stored(model, "y", net.grids["y"], 255)
+    expected = codes @ weight.codes.T.astype(float)
+    scale = np.float32(0.02) * weight.scales
     expected = (expected + (0 if bias is None else np.rint(bias / scale))) * scale
     for name in runtimes.installed():
         got = runtimes.get(name).open(model.SerializeToString())(x)[0]
@@ -257,7 +286,7 @@ def test_a_layer_called_twice_has_one_weight_and_a_bias_for_each_input(build: Bu
     constants = initialisers(model)
     assert sum(value.dtype == np.int8 and value.ndim == 4 for value in constants.values()) == 1
     for node, scale in (("a", 0.02), ("a:2", 0.1)):
-        step = np.float32(scale) * net.grids["a"].scales
+        step = np.float32(scale) * stored(model, "a", net.grids["a"], 255).scales
         assert np.array_equal(constants[f"{node}.bias_quantized"], np.rint(1 / step.astype(float)))
     parity.gate(parity.compare(model, "onnxruntime", [RNG.normal(0, 0.6, (1, 4, 5, 5)).astype(np.float32)]))
 

@@ -93,7 +93,7 @@ def test_training_follows_the_original(original: Original, training: Samples, tm
         session = runtimes.get("onnxruntime").open(graph.SerializeToString(), threads=1)
         return float(distance(np.concatenate([session(row[None])[0] for row in x]), expected)[1].mean())
 
-    assert error(replace(RECIPE, epochs=20, lr=0.01)) < 0.8 * error(None)
+    assert error(replace(RECIPE, epochs=20, lr=0.01, norms=False)) < 0.8 * error(None)
 
 
 def test_the_original_stays_as_it_is(original: Original, training: Samples, tmp_path: Path) -> None:

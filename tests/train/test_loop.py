@@ -1,5 +1,6 @@
 """Training as a whole: it learns, it is told what is wrong, and a killed run ends as if nothing had happened."""
 
+import copy
 import math
 import signal
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from shoestring.core.errors import BadInput
 from shoestring.train import Hooks, Recipe, train
@@ -72,6 +74,26 @@ def test_vectors_will_do(little: SimpleNamespace) -> None:
     data.inputs = data.inputs.reshape(46, -1)
     history = train(nn.Linear(192, 4), data, Recipe(10, batch=8, lr=0.1)).history
     assert history[-1] < history[0] / 2
+
+
+@pytest.mark.parametrize("norms", [True, False])
+def test_batch_norms_keep_their_statistics_where_asked(little: SimpleNamespace, norms: bool) -> None:
+    """At a rate of next to nothing the first loss is that of a pass over the same batches, by batch or kept statistics;
+    afterwards the statistics have moved or not, and the scales learn either way."""
+    model, data = little.network(dropout=0.0), little.Noise()
+    norm = model.get_submodule("1")
+    assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None
+    norm.running_mean.fill_(0.3)
+    expected = [
+        functional.cross_entropy(copy.deepcopy(model).train(norms)(torch.tensor(inputs)), torch.tensor(labels)).item()
+        for inputs, labels in data.epoch(0, 8)
+    ]
+    still = copy.deepcopy(model)
+    history = train(still, data, Recipe(1, batch=8, lr=1e-9, norms=norms)).history
+    assert history[0] == pytest.approx(np.mean(expected), rel=1e-5)
+    train(model, data, Recipe(2, batch=8, lr=0.1, norms=norms))
+    assert torch.equal(norm.running_mean, torch.full((6,), 0.3)) != norms
+    assert not torch.equal(norm.weight, torch.ones(6))
 
 
 @pytest.mark.parametrize(("epochs", "shares"), [(0.25, [1.0]), (1.2, [5 / 6, 1.0])])

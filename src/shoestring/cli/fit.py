@@ -146,6 +146,9 @@ def fit_command(
     distil: Annotated[
         float | None, typer.Option(help="The original's part in what is learned, 1 for all; the labels have the rest.")
     ] = None,
+    fixed_norms: Annotated[
+        bool, typer.Option("--fixed-norms", help="Keep the statistics of batch norms: for a few hundred inputs.")
+    ] = False,
     features: Annotated[
         list[str] | None, typer.Option(help="A layer whose outputs follow the original's; may be repeated.")
     ] = None,
@@ -159,10 +162,12 @@ def fit_command(
 
     require_cpu(device)
     require_places(json, html)
-    given = {"lr": lr, "batch": train_batch, "distil": distil, "features": tuple(features or ()) or None}
-    recipe = {name: value for name, value in given.items() if value is not None}
-    if recipe and not epochs:
-        raise BadInput(f"--{next(iter(recipe)).replace('batch', 'train-batch')}: is about training; add --epochs N")
+    given = {"lr": lr, "train_batch": train_batch, "distil": distil, "fixed_norms": fixed_norms, "features": features}
+    about = [name.replace("_", "-") for name, value in given.items() if value]
+    if about and not epochs:
+        raise BadInput(f"--{about[0]}: is about training; add --epochs N")
+    asked = {"lr": lr, "batch": train_batch, "distil": distil, "norms": not fixed_norms}
+    recipe = {name: value for name, value in asked.items() if value is not None} | {"features": tuple(features or ())}
     with progress() as report:
         done = fit(
             model,

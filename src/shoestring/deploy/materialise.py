@@ -121,7 +121,7 @@ def _unpacked(name: str, part: Mapping[str, Any]) -> int:
         return 0
     if part["bits"] not in STORED.values() or min(part["shape"], default=0) < 1:
         raise ValueError(f"tensor {name[:60]!r}: {part['bits']} bits for {list(part['shape'])} codes are not offered")
-    if not 0 <= part["shift"] <= 8 - part["bits"]:
+    if not 0 <= part["shift"] < 8:
         raise ValueError(f"tensor {name[:60]!r}: {part['bits']} bits moved up by {part['shift']} do not fit a byte")
     return math.prod(part["shape"])
 

@@ -86,13 +86,13 @@ def _activation(node: NodeProto, view: _View) -> Iterator[str]:
 
 
 def _bounded_codes(clip: NodeProto, node: NodeProto, view: _View) -> Iterator[str]:
-    """The Clip of the codes that `node` writes, for fewer than 8 bits: u8 constants around the zero point."""
+    """The Clip of the codes that `node` writes, for fewer than 8 bits: u8 constants. The zero point, which padding has,
+    need not lie between them: the codes of a tensor that is never 0 are shifted within their byte."""
     low, high = (view.constants.get(name, np.zeros(0)) for name in (*clip.input[1:3], "", "")[:2])
-    zero = view.constants[node.input[2]].item()
     if not (low.size == high.size == 1 and low.dtype == high.dtype == np.uint8):
         yield f"{clip.name}: codes are clipped between two u8 constants"
-    elif not low.item() <= zero <= high.item() or low.item() == high.item():
-        yield f"{clip.name}: {low.item()}..{high.item()} is no range of codes around the zero point {zero}"
+    elif low.item() >= high.item():
+        yield f"{clip.name}: {low.item()}..{high.item()} is no range of codes"
     for reader in view.readers.get(clip.output[0], []):
         yield from _read(reader, node, view.constants)
 

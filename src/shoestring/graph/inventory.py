@@ -16,12 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from shoestring.core.layer import LINEAR, OTHER, Layer, conv_kind
 from shoestring.graph.capture import example_input, source_line
 from shoestring.graph.fold import foldable
+from shoestring.graph.nodes import ACTIVATION, operation
 
 _CONVOLUTIONS = {F.conv1d, F.conv2d, F.conv3d}
 _ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")  # of those and of F.linear
-_SPELT = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "truediv": "div", "matmul": "mat_mul"}
-# Operations in lower case, whether a module, a function or a method does them.
-_ACTIVATIONS = re.compile("relu|relu6|silu|hardswish|hardsigmoid|sigmoid|hardtanh|leakyrelu|gelu|tanh|elu|mish|clamp")
 _POOLED = re.compile(".*pool|mean|sum|amax")
 _FREE = re.compile("identity|dropout|flatten|unflatten|view|reshape|squeeze|unsqueeze|contiguous|getitem")
 
@@ -70,7 +68,7 @@ class _Recorder(fx.Interpreter):
     def _record(self, node: fx.Node, result: Any, macs: int) -> None:
         module = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
         name = self._unique(node.name if module is None else str(node.target))
-        op, output = _operation(node, module), _first_tensor(result)
+        op, output = operation(node, module), _first_tensor(result)
         if output is None or _FREE.fullmatch(op.lower()) or self._belongs(node, module, op):
             return
         weights = _of_module(module) if module is not None else self._of_function(node)
@@ -101,7 +99,7 @@ class _Recorder(fx.Interpreter):
             self._weighted[node] = index
             self.layers[index] = replace(self.layers[index], bias=True)
             return True
-        if _ACTIVATIONS.fullmatch(op.lower()) is None:
+        if ACTIVATION.fullmatch(op.lower()) is None:
             return False
         self.layers[index] = replace(self.layers[index], activation=op.lower())
         return True
@@ -151,16 +149,6 @@ def _window(node: fx.Node, module: nn.Module | None, given: tuple[int, ...], out
     if kernel is None:
         return math.prod(given) // max(1, math.prod(output))
     return math.prod(kernel) if isinstance(kernel, tuple | list) else int(kernel ** (len(output) - 1))
-
-
-def _operation(node: fx.Node, module: nn.Module | None) -> str:
-    """What the node does, in camel case and without the number of dimensions: `Conv`, `MaxPool`, `Add`, `ReLU6`."""
-    if module is not None:
-        name = type(module).__name__.removeprefix("Parametrized")
-    else:
-        name = (node.target if isinstance(node.target, str) else node.target.__name__).strip("_")
-        name = "".join(part[:1].upper() + part[1:] for part in _SPELT.get(name, name).split("_"))
-    return re.sub(r"[123]d$", "", name)
 
 
 def _first_tensor(value: Any) -> Tensor | None:

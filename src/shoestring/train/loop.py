@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from shoestring.core.errors import BadInput
 from shoestring.train import checkpoint
@@ -64,7 +65,7 @@ def train(  # noqa: PLR0913 - the flow of `fit` hands over everything here, once
     networks = [model] if teacher is None else [model, teacher]
     home = next((parameter.device for parameter in model.parameters()), world.device)
     layout = _place(networks, data, world)
-    run = Run(model.train(), recipe, hooks or Hooks(), steps_per_epoch(data, recipe.batch), world)
+    run = Run(_awake(model, recipe.norms), recipe, hooks or Hooks(), steps_per_epoch(data, recipe.batch), world)
     known = {**(identity or {}), "recipe": asdict(recipe), "inputs": len(data)}
 
     def save() -> None:
@@ -97,6 +98,15 @@ def _require(data: Batches, recipe: Recipe, teacher: nn.Module | None, world: Wo
         raise BadInput("data: has no labels and there is no teacher; give labelled data or the original as teacher")
     if not data.labelled and recipe.distil < 1:
         raise BadInput(f"distil: {recipe.distil} asks for labels, which the data lacks; give 1")
+
+
+def _awake(model: nn.Module, norms: bool) -> nn.Module:
+    """`model` in training mode; its batch norms only if they are to learn statistics."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.train(norms)
+    return model
 
 
 def _place(networks: list[nn.Module], data: Batches, world: World) -> torch.memory_format:

@@ -13,10 +13,12 @@ class Recipe:
     `epochs`: passes over the data, above 0; 0.25 is a quarter of one. `batch`: inputs a step, over all processes.
     `lr`: the highest learning rate. `weight_decay`: of weights; vectors never decay (`train.groups`). `warmup`: share
     of the run in which the rate rises. `frozen`: last share of the run, trained with grids and masks fixed. `ema`:
-    decay per step of the averaged weights that training returns, 0 for none. `distil`: the teacher's part of the loss,
-    1 for the teacher alone, 0 for labels alone; without a teacher labels are all there is. `temperature`: of both soft
-    maxima. `features`: names of modules whose outputs follow the teacher's, with `feature_weight` times their loss.
-    `seed`: of what training draws (dropout). Raises BadInput for a value out of range.
+    decay per step of the averaged weights that training returns, 0 for none. `norms`: whether batch norms learn
+    statistics from the batches; False keeps those they have and normalises by them, which suits a few hundred inputs.
+    `distil`: the teacher's part of the loss, 1 for the teacher alone, 0 for labels alone; without a teacher labels are
+    all there is. `temperature`: of both soft maxima. `features`: names of modules whose outputs follow the teacher's,
+    with `feature_weight` times their loss. `seed`: of what training draws (dropout). Raises BadInput for a value out of
+    range.
     """
 
     epochs: float
@@ -27,6 +29,7 @@ class Recipe:
     warmup: float = 0.05
     frozen: float = 0.2
     ema: float = 0.999
+    norms: bool = True
     distil: float = 1.0
     temperature: float = 4.0
     features: tuple[str, ...] = ()

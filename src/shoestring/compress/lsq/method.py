@@ -40,23 +40,26 @@ def precision(module: nn.Module, setting: Lsq) -> Precision:
     return Precision(bits.weights, bits.activations, safe16=bits.weights == 8 and not depthwise)
 
 
-def apply(model: nn.Module, settings: Mapping[str, Setting]) -> Quantised:
-    """Names are the inventory's (`conv:2` is the second call of `conv`, and has the setting of the first). `model`,
-    which is captured, stays as it is. Raises BadInput when a layer is not a convolution or linear layer of it."""
+def apply(model: nn.Module, settings: Mapping[str, Setting], name: str) -> Quantised:
+    """`name`: the method's, for what is said to the user. Layers have the inventory's names (`conv:2` is the second
+    call of `conv`, and has the setting of the first). `model`, which is captured, stays as it is. Raises BadInput when
+    a layer is not a convolution or linear layer of it."""
     if not isinstance(model, fx.GraphModule):
-        raise BadInput(f"lsq: {type(model).__name__} is not captured; write graph.capture.capture(model, input_shape)")
+        raise BadInput(
+            f"{name}: {type(model).__name__} is not captured; write graph.capture.capture(model, input_shape)"
+        )
     modules = dict(model.named_modules())
     chosen: dict[str, Lsq] = {}
     precisions = {}
-    for name, setting in settings.items():
-        path = name.partition(":")[0]
+    for layer, setting in settings.items():
+        path = layer.partition(":")[0]
         module = modules.get(path)
         if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
-            raise BadInput(f"lsq: {name!r} is not a convolution or linear layer of the model")
+            raise BadInput(f"{name}: {layer!r} is not a convolution or linear layer of the model")
         chosen.setdefault(path, own(setting))
-        precisions[name] = precision(module, chosen[path])
+        precisions[layer] = precision(module, chosen[path])
     if not chosen:
-        warnings.warn("lsq was applied to no layer", NoEffectWarning, stacklevel=2)
+        warnings.warn(f"{name} was applied to no layer", NoEffectWarning, stacklevel=2)
     applied = quantised(model, chosen)
     applied.precisions = precisions
     return applied

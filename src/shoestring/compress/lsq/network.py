@@ -17,6 +17,7 @@ from shoestring.compress.lsq.initialise import Start
 from shoestring.compress.lsq.settings import Lsq
 from shoestring.compress.lsq.weights import WeightQuantiser
 from shoestring.compress.method import Applied
+from shoestring.core.errors import BadInput
 from shoestring.core.grid import Grid
 from shoestring.graph.edges import Edge, edges, insert
 from shoestring.graph.fold import fold, foldable
@@ -39,13 +40,15 @@ class Quantised(Applied):
 
     @torch.no_grad()
     def settle(self, inputs: Sequence[np.ndarray]) -> None:
-        """Starts the grids from what the float network does with `inputs` (float32 [1, ...] each)."""
+        """Starts the grids from what the float network does with `inputs` (float32 [1, ...] each). Raises BadInput when
+        there are none."""
+        if not inputs:
+            raise BadInput("lsq: steps start from calibration inputs, and there are none; give some")
         self.model.eval()
         for index in range(0, len(inputs), _BATCH):
             self.model(torch.from_numpy(np.concatenate(inputs[index : index + _BATCH])))
-        rule = next(iter(self.settings.values()))
         for quantiser, activated in self.quantisers.values():
-            _start(quantiser, activated, rule)
+            _start(quantiser, activated, next(iter(self.settings.values())))
         for path in self.settings:
             _weight_quantiser(_layer(self.model, path)).started.fill_(True)
 
@@ -61,14 +64,19 @@ class Quantised(Applied):
         self.model.eval()
         plain = copy.deepcopy(self.model)
         assert isinstance(plain, fx.GraphModule), "`apply` made it"
+        for path in set(self.norms.values()):
+            behind: Any = plain.get_submodule(path)
+            if parametrize.is_parametrized(behind):
+                _make_plain(behind, behind.weight)
         for path in self.settings:
             layer = _layer(plain, path)
             codes, steps = _weight_quantiser(layer).codes(_float_weight(layer))
             _make_plain(layer, codes * steps.reshape(-1, *[1] * (codes.ndim - 1)))
             norm = plain.get_submodule(self.norms[path]) if path in self.norms else None
             self.grids[path] = _folded(codes, steps, norm, self.settings[path].bits.weights)
+        plain = fold(plain)
         _mark(plain)
-        return fold(plain)
+        return plain
 
 
 def quantised(model: fx.GraphModule, settings: Mapping[str, Lsq]) -> Quantised:
@@ -76,8 +84,9 @@ def quantised(model: fx.GraphModule, settings: Mapping[str, Lsq]) -> Quantised:
     which run as in float until `settle`."""
     model = copy.deepcopy(model)
     norms = _norms(model, settings)
-    for path, norm in norms.items():
-        _make_positive(_layer(model, path), model.get_submodule(norm))
+    for norm in set(norms.values()):
+        layers = [_layer(model, path) for path, behind in norms.items() if behind == norm]
+        _make_positive(layers, model.get_submodule(norm))
     found = edges(model, {path: setting.bits.activations for path, setting in settings.items()})
     activated: dict[nn.Module, bool] = {}
 
@@ -99,20 +108,28 @@ def _norms(model: fx.GraphModule, paths: Mapping[str, Lsq]) -> dict[str, str]:
     return {str(layer.target): str(norm.target) for layer, norm in found if str(layer.target) in paths}
 
 
+class _Positive(nn.Module):
+    """Of the factors of a batch norm, so that training never turns a channel around. A factor of zero can leave it."""
+
+    def forward(self, factors: Tensor) -> Tensor:
+        return torch.where(factors < 0, -factors, factors)
+
+
 @torch.no_grad()
-def _make_positive(layer: Layer, norm: nn.Module) -> None:
-    """Turns channels that the batch norm multiplies by a negative number around, weights and norm: the same function.
-    Folding then leaves the codes as they were trained; -8 of 4 bits has no opposite."""
+def _make_positive(layers: Sequence[Layer], norm: nn.Module) -> None:
+    """Turns channels that the batch norm behind `layers` multiplies by a negative number around, weights and norm: the
+    same function. Folding then leaves the codes as they were trained; -8 of 4 bits has no opposite."""
     assert isinstance(norm, _BatchNorm), "`_norms` found it"
     if norm.weight is None:
         return
     sign = torch.where(norm.weight < 0, -1.0, 1.0)
-    layer.weight.mul_(sign.reshape(-1, *[1] * (layer.weight.ndim - 1)))
-    if layer.bias is not None:
-        layer.bias.mul_(sign)
-    norm.weight.mul_(sign)
+    for layer in layers:
+        layer.weight.mul_(sign.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+        if layer.bias is not None:
+            layer.bias.mul_(sign)
     assert norm.running_mean is not None, "foldable"
     norm.running_mean.mul_(sign)
+    parametrize.register_parametrization(norm, "weight", _Positive(), unsafe=True)
 
 
 def _started_at(layer: Layer, setting: Lsq) -> WeightQuantiser:
@@ -151,12 +168,12 @@ def _weight_quantiser(layer: Layer) -> WeightQuantiser:
     return found
 
 
-def _make_plain(layer: Layer, weight: Tensor) -> None:
-    """Takes the parametrization off. Torch's own function would take the weight off the layer's class, which copies of
-    a parametrized layer share."""
-    del layer.parametrizations
-    layer.__class__ = type(layer).__bases__[0]
-    layer.weight = nn.Parameter(weight, requires_grad=False)
+def _make_plain(module: nn.Module, weight: Tensor) -> None:
+    """Takes the parametrization off. Torch's own function would take the weight off the module's class, which copies of
+    a parametrized module share."""
+    del module.parametrizations
+    module.__class__ = type(module).__bases__[0]
+    module.weight = nn.Parameter(weight, requires_grad=False)
 
 
 def _layer(model: nn.Module, path: str) -> Layer:
@@ -172,17 +189,15 @@ def _float_weight(layer: Layer) -> Tensor:
 
 
 def _folded(codes: Tensor, steps: Tensor, norm: nn.Module | None, bits: int) -> Grid:
-    """The grid of a weight whose batch norm goes into its scales. A channel that the norm came to turn around takes the
-    opposite codes; one that it cut off takes zeros."""
+    """The grid of a weight whose batch norm goes into its scales. A channel that the norm cut off takes zeros."""
     steps = steps.double()
     if norm is not None:
         assert isinstance(norm, _BatchNorm) and norm.running_var is not None, "`_norms` found it"
         factor = (norm.running_var.double() + norm.eps).rsqrt()
         steps = steps * (factor if norm.weight is None else factor * norm.weight.double())
-    shape = (-1, *[1] * (codes.ndim - 1))
-    codes = codes * torch.sign(steps).to(codes.dtype).reshape(shape)
-    scales = torch.where(steps == 0, 1.0, steps.abs()).float()
-    return Grid(codes.numpy(), scales.numpy(), bits)
+    alive = steps >= torch.finfo(torch.float32).tiny
+    codes = codes * alive.reshape(-1, *[1] * (codes.ndim - 1))
+    return Grid(codes.numpy(), torch.where(alive, steps, 1.0).float().numpy(), bits)
 
 
 def _mark(model: fx.GraphModule) -> None:

@@ -1,9 +1,13 @@
 """`lsq`: learned step sizes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from shoestring.compress.lsq.method import KINDS, apply, counts, lower, own
+from torch import nn
+
+from shoestring.compress.lsq.method import KINDS, counts, lower, own
+from shoestring.compress.lsq.method import apply as _apply
 from shoestring.compress.lsq.method import options as _options
+from shoestring.compress.lsq.network import Quantised
 from shoestring.compress.lsq.settings import Lsq
 from shoestring.compress.lsq.settings import assign as _assign
 from shoestring.compress.lsq.settings import parse as _parse
@@ -35,3 +39,7 @@ def assign(layers: Sequence[Layer], setting: Setting) -> dict[str, Setting]:
 def options(layer: Layer, device: Device) -> tuple[Setting, ...]:
     del device
     return _options(layer, DEFAULT)
+
+
+def apply(model: nn.Module, settings: Mapping[str, Setting]) -> Quantised:
+    return _apply(model, settings, CARD.name)

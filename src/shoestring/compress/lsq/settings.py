@@ -1,14 +1,13 @@
 """What a user writes after `lsq:` and `lsq+:`, and which layer gets what."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from shoestring.core.errors import BadInput
 from shoestring.core.layer import Layer
 
-LEAST, MOST = 2, 8  # bits
 RULES = ("min-max", "mean", "mse")
 _BITS = re.compile(r"w([2-8])a([2-8])")
 _CONFIG = re.compile(r"config([1-4])")
@@ -64,23 +63,20 @@ def parse(default: Lsq, text: str) -> Lsq:
 
 def assign(layers: Sequence[Layer], setting: Lsq) -> dict[str, Lsq]:
     """The setting of each layer: its own bits where a pattern names it, 8 bits for the first and the last, else the
-    setting's. Raises BadInput for a pattern that no layer's name matches."""
+    setting's. Calls of one layer (`conv`, `conv:2`) have one. Raises BadInput for a pattern that no layer's name
+    matches."""
+    paths = [layer.name.partition(":")[0] for layer in layers]
     for pattern, _ in setting.layers:
-        if not any(fnmatchcase(layer.name, pattern) for layer in layers):
+        if not any(fnmatchcase(path, pattern) for path in paths):
             names = ", ".join(layer.name for layer in layers[:3])
             raise BadInput(f"{setting.method}: no layer is called {pattern!r}; layers are {names}, ... (see explain)")
-    ends = {layers[0].name, layers[-1].name} if layers else set()
+    ends = {*paths[:1], *paths[-1:]}
     assigned = {}
-    for layer in layers:
-        named = [bits for pattern, bits in setting.layers if fnmatchcase(layer.name, pattern)]
-        bits = [*([ENDS] if layer.name in ends else [setting.bits]), *named][-1]
+    for layer, path in zip(layers, paths, strict=True):
+        named = [bits for pattern, bits in setting.layers if fnmatchcase(path, pattern)]
+        bits = [ENDS if path in ends else setting.bits, *named][-1]
         assigned[layer.name] = replace(setting, bits=bits, layers=())
     return assigned
-
-
-def from_mapping(default: Lsq, bits: Mapping[str, str]) -> Lsq:
-    """`{"blocks.0.*": "w4a8"}` as a setting. Raises BadInput for bits that cannot be read."""
-    return replace(default, layers=(*default.layers, *((name, _bits(default, text)) for name, text in bits.items())))
 
 
 def _read(default: Lsq, word: str) -> tuple[str, object]:
