@@ -15,7 +15,7 @@ DEMO := .venv/.installed-demo$(TORCH)
 DEV := .venv/.installed-dev$(TORCH)
 PINS := pyproject.toml constraints.txt
 # Scripts that train something take hours and are run by hand.
-BENCH ?= $(filter-out benchmarks/train_%,$(wildcard benchmarks/*.py))
+BENCH ?= $(filter-out benchmarks/train_% benchmarks/lsq_%,$(wildcard benchmarks/*.py))
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help

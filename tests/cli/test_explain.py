@@ -26,10 +26,10 @@ def test_every_layer_is_explained(shoestring, quick, tiny: str, tmp_path: Path) 
     for name in LAYERS:
         assert name in told.out
         assert name in page
-        (effect,) = explained[name]["effects"]
-        assert effect["method"] == "int8"
-        assert effect["verdict"] in VERDICTS
-        assert effect["ms"] >= 0
+        eight, four = explained[name]["effects"]
+        assert (eight["method"], four["method"], four["setting"]) == ("int8", "lsq+", "w4a4")
+        assert eight["verdict"] in VERDICTS and four["verdict"] in VERDICTS
+        assert eight["ms"] >= 0
     assert explained["stem.0"]["layer"]["macs"] == 16 * 16 * 16 * 27
     assert sum(item["original_ms"] for item in explained.values()) <= 4.0 * 1.01
     assert page.lower().startswith("<!doctype html>")

@@ -196,7 +196,7 @@ BAD: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "two data": (("--demo",), {}, "one of the two"),
     "no such data": ((), {"data": "nowhere"}, "nowhere does not exist"),
     "no images": ((), {"data": "empty"}, "no image in"),
-    "too few images": ((), {"data": "few"}, "cannot give 8 to calibrate"),
+    "too few images": ((), {"data": "few"}, "cannot give 8 and leave any to judge"),
     "one to judge": ((), {"data": "nine"}, "two or more to judge"),
     "other classes": ((), {"data": "two"}, "2 classes do not fit the network's 10 outputs"),
     "broken npz": ((), {"data": "broken.npz"}, "broken.npz"),

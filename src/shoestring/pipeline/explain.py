@@ -64,8 +64,9 @@ def _low_bits(layer: Layer, int8_ms: float, device: Device) -> Effect:
     said = next((entry for entry in device.capabilities if entry.feature == feature), None)
     if said is None:
         return Effect("lsq+", LOW, UNKNOWN, None, "nobody has measured it on this runtime")
-    ms = int8_ms if said.verdict == STORED_ONLY else None
-    return Effect("lsq+", LOW, said.verdict, ms, "needs training", said.source)
+    stored = said.verdict == STORED_ONLY
+    note = "smaller in the file, executed at 8 bits; needs training" if stored else "needs training"
+    return Effect("lsq+", LOW, said.verdict, int8_ms if stored else None, note, said.source)
 
 
 def _notes(original: Original, device: Device) -> tuple[str, ...]:
