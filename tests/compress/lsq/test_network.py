@@ -171,7 +171,7 @@ def test_where_the_activations_start(config: str) -> None:
     assert set(found) == {*zero, *swishes, *floats, *rest}
 
 
-@pytest.mark.parametrize("rule", ["min-max", "mean", "mse"])
+@pytest.mark.parametrize("rule", ["min-max", "mean", "mse", "sigma"])
 @pytest.mark.parametrize("method", ["lsq", "lsq+"])
 def test_each_rule_starts_what_it_should(method: str, rule: str) -> None:
     """Against the rule itself on the values of the edge, which the float network computes."""
@@ -185,15 +185,18 @@ def test_each_rule_starts_what_it_should(method: str, rule: str) -> None:
         "min-max": initialise.min_max(values, low, high, method == "lsq+"),
         "mean": initialise.mean(values, high),
         "mse": initialise.least_error(values, low, high, method == "lsq+"),
+        "sigma": initialise.least_error(values, low, high, method == "lsq+"),
     }[rule]
     assert (quantiser.step.item(), quantiser.offset.item()) == pytest.approx(expected)
     weight = model.get_submodule("odd").weight
     steps = result.model.get_submodule("odd").parametrizations.weight[0].steps
-    if rule == "min-max":
-        by_hand = weight.abs().amax((1, 2, 3)) / 3
-    else:
-        by_hand = (initialise.weight_mean if method == "lsq" else initialise.weight_three_sigma)(weight, 3)
-    torch.testing.assert_close(steps, by_hand)
+    by_hand = {
+        "min-max": initialise.weight_min_max,
+        "mean": initialise.weight_mean,
+        "mse": initialise.weight_least_error,
+        "sigma": initialise.weight_three_sigma,
+    }[rule]
+    torch.testing.assert_close(steps, by_hand(weight, 3))
 
 
 @pytest.mark.parametrize("scope", ["channel", "tensor"])

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 _SWEEPS = 25
+_SHARES = 201  # steps tried for each row of a weight
 # Shares of the values left out on each side by the starting points of the search: it finds local optima.
 _STARTS = (0.0, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1)
 
@@ -43,6 +44,12 @@ def least_error(x: Tensor, low: int, high: int, offset: bool = True) -> Start:
     return min(found, key=lambda start: _error(values, weights, start, low, high))
 
 
+def weight_min_max(weight: Tensor, bits: int) -> Tensor:
+    """The least step with which the highest code reaches the largest |w| of each row of `weight` [n, ...]: [n]."""
+    reach = weight.detach().flatten(1).abs().amax(1)
+    return (reach / (2 ** (bits - 1) - 1)).clamp_min(torch.finfo(torch.float32).tiny)
+
+
 def weight_three_sigma(weight: Tensor, bits: int) -> Tensor:
     """LSQ+ equation 10: max(|mean - 3 std|, |mean + 3 std|) / 2^(bits - 1), for each row of `weight` [n, ...]: [n].
     (Some public code divides by 2^bits - 1: at 8 bits that would clip at 1.5 standard deviations.)"""
@@ -56,6 +63,23 @@ def weight_mean(weight: Tensor, bits: int) -> Tensor:
     """LSQ's rule for each row of `weight` [n, ...]: 2 mean|w| / sqrt(2^(bits - 1) - 1): [n]."""
     rows = weight.detach().flatten(1)
     return (2 * rows.abs().mean(1) / math.sqrt(2 ** (bits - 1) - 1)).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def weight_least_error(weight: Tensor, bits: int) -> Tensor:
+    """The step with the least squared error for each row of `weight` [n, ...]: [n]. The best of a fine row of shares of
+    the largest weight, and of what least squares makes of each one's codes."""
+    rows = weight.detach().flatten(1).double()
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    largest = rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+    best, least = largest / high, torch.full_like(largest, math.inf)
+    for share in torch.linspace(0.1, 1.1, _SHARES):
+        step = share * largest / high
+        codes = (rows / step).round().clamp(low, high)
+        fitted = (rows * codes).sum(1, keepdim=True) / codes.square().sum(1, keepdim=True).clamp_min(1)
+        for tried in (step, torch.where(fitted > 0, fitted, step)):
+            error = ((rows / tried).round().clamp(low, high) * tried - rows).square().sum(1, keepdim=True)
+            best, least = torch.where(error < least, tried, best), torch.minimum(error, least)
+    return best.squeeze(1).float()
 
 
 def _positive(step: float, value: float = 0.0) -> float:

@@ -13,7 +13,6 @@ from torch.nn.utils import parametrize
 
 from shoestring.compress.lsq import initialise
 from shoestring.compress.lsq.activations import ActivationQuantiser, ByteGrid
-from shoestring.compress.lsq.initialise import Start
 from shoestring.compress.lsq.settings import Lsq
 from shoestring.compress.lsq.weights import WeightQuantiser
 from shoestring.compress.method import Applied
@@ -26,6 +25,12 @@ from shoestring.graph.nodes import MOVE, PAD, called, does
 
 Layer = nn.Conv1d | nn.Conv2d | nn.Linear
 
+_WEIGHT_STARTS = {
+    "min-max": initialise.weight_min_max,
+    "mean": initialise.weight_mean,
+    "mse": initialise.weight_least_error,
+    "sigma": initialise.weight_three_sigma,
+}
 _BATCH = 16  # calibration inputs at once
 
 
@@ -135,11 +140,7 @@ def _make_positive(layers: Sequence[Layer], norm: nn.Module) -> None:
 def _started_at(layer: Layer, setting: Lsq) -> WeightQuantiser:
     weight, bits = layer.weight.detach(), setting.bits.weights
     rows = weight if setting.per_channel else weight.reshape(1, -1)
-    if setting.start == "min-max":
-        steps = rows.flatten(1).abs().amax(1) / (2 ** (bits - 1) - 1)
-    else:
-        rule = initialise.weight_mean if setting.method == "lsq" else initialise.weight_three_sigma
-        steps = rule(rows, bits)
+    steps = _WEIGHT_STARTS[setting.start](rows, bits)
     depthwise = weight.ndim > 2 and weight.shape[1] == 1 and getattr(layer, "groups", 1) > 1
     return WeightQuantiser(weight, bits, steps, safe16=bits == 8 and not depthwise)
 
@@ -153,12 +154,11 @@ def _start(quantiser: ActivationQuantiser, activated: bool, setting: Lsq) -> Non
     signed = not positive and (setting.config in (2, 3) or (setting.config == 1 and not activated))
     low = -(2 ** (quantiser.bits - 1)) if signed else 0
     high = low + 2**quantiser.bits - 1
-    starts = {
-        "min-max": lambda: initialise.min_max(values, low, high, offset),
-        "mean": lambda: initialise.mean(values, high),
-        "mse": lambda: initialise.least_error(values, low, high, offset),
-    }
-    start: Start = starts[setting.start]()
+    if setting.start == "mean":
+        start = initialise.mean(values, high)
+    else:
+        rule = initialise.min_max if setting.start == "min-max" else initialise.least_error
+        start = rule(values, low, high, offset)
     quantiser.start(start, signed, offset)
 
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from shoestring.core.errors import BadInput
 from shoestring.core.layer import Layer
 
-RULES = ("min-max", "mean", "mse")
+RULES = ("min-max", "mean", "mse", "sigma")
 _BITS = re.compile(r"w([2-8])a([2-8])")
 _CONFIG = re.compile(r"config([1-4])")
 
@@ -46,8 +46,8 @@ class Lsq:
 
 
 def parse(default: Lsq, text: str) -> Lsq:
-    """Words separated by `:`, in any order, each kind once: `w4a4`, `config3`, `min-max|mean|mse`, `tensor|channel`,
-    and any number of `LAYER=w8a8` (with * and ? as in file names). Nothing for `default`. Raises BadInput."""
+    """Words separated by `:`, in any order, each kind once: `w4a4`, `config3`, one of RULES, `tensor|channel`, and any
+    number of `LAYER=w8a8` (with * and ? as in file names). Nothing for `default`. Raises BadInput."""
     found: dict[str, object] = {}
     layers: list[tuple[str, Bits]] = []
     for word in text.split(":") if text else ():
