@@ -24,7 +24,7 @@ def test_every_layer_is_explained(shoestring, quick, tiny: str, tmp_path: Path) 
     explained = {item["layer"]["name"]: item for item in data["layers"]}
     page = (tmp_path / "x.html").read_text()
     for name in LAYERS:
-        assert name in told.out
+        assert name in told.out or f"{name[:8]}…" in told.out  # where 100 columns are too few
         assert name in page
         eight, four = explained[name]["effects"]
         assert (eight["method"], four["method"], four["setting"]) == ("int8", "lsq+", "w4a4")
