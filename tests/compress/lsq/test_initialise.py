@@ -178,7 +178,8 @@ def test_the_divisor_at_eight_bits() -> None:
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])
 def test_weights_by_the_least_error(bits: int) -> None:
-    """No step of a fine search in NumPy is better by more than a twentieth, in any row; the other rules are worse."""
+    """No step of a fine search in NumPy is better by more than a twentieth, in any row, and so is no other rule; at
+    few bits all others are worse."""
     weight = torch.randn(6, 200, generator=torch.Generator().manual_seed(bits)) * 0.1 + 0.02
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     for row, step in zip(weight, weight_least_error(weight, bits).tolist(), strict=True):
@@ -186,7 +187,7 @@ def test_weights_by_the_least_error(bits: int) -> None:
         tried = np.geomspace(row.abs().max().item() / high / 50, 2 * row.abs().max().item() / high, 3000)
         assert found <= 1.05 * min(mse(row, Start(float(s), 0.0), low, high) for s in tried)
         for rule in (weight_min_max, weight_mean, weight_three_sigma):
-            assert found <= mse(row, Start(rule(row[None], bits).item(), 0.0), low, high) * 1.000001
+            assert found <= mse(row, Start(rule(row[None], bits).item(), 0.0), low, high) * (1 if bits <= 4 else 1.05)
 
 
 def test_weights_by_their_ends() -> None:
