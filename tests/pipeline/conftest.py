@@ -9,7 +9,6 @@ from onnx import ModelProto
 from shoestring.compress import int8
 from shoestring.core.device import Device
 from shoestring.pipeline.device import here
-from shoestring.pipeline.explain import int8_precisions
 from shoestring.pipeline.original import Original, resolve
 from shoestring.pipeline.post_training import EightBit, calibrate
 from shoestring.pipeline.samples import Samples
@@ -29,7 +28,7 @@ def inputs() -> list[np.ndarray]:
 
 @pytest.fixture(scope="session")
 def network(original: Original, inputs: list[np.ndarray]) -> EightBit:
-    return calibrate(original.graph, inputs[:8], int8_precisions(original))
+    return calibrate(original.graph, inputs[:8], int8.precisions(original.of_kinds(int8.CARD.kinds)))
 
 
 @pytest.fixture(scope="session")

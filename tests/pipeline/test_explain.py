@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from shoestring.compress.int8 import precision
+from shoestring.compress import int8
 from shoestring.core.device import RUNS, SLOWER, STORED_ONLY, Device
 from shoestring.core.explanation import UNKNOWN
 from shoestring.core.precision import INT8, INT8_SAFE16
-from shoestring.pipeline.explain import explain, int8_precisions
+from shoestring.pipeline.explain import explain
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.table import LatencyTable
 
@@ -35,7 +35,7 @@ def test_each_layer_with_what_8_bits_do_to_it(original: Original, device: Device
     assert [item.layer for item in told.layers] == list(original.layers)
     assert {item.original_ms for item in told.layers} == {1.0}
     effects = {item.layer.name: item.effects for item in told.layers}
-    assert {name for name, found in effects.items() if found} == set(int8_precisions(original))
+    assert {name for name, found in effects.items() if found} == set(int8.precisions(original.layers))
     (stem, low), (classifier, linear), (project, _) = (
         effects[name] for name in ("stem.0", "classifier", "blocks.0.project.0")
     )
@@ -65,8 +65,8 @@ def test_notes_quote_the_contract_and_confess_random_weights(original, device: D
 
 def test_precisions(original: Original) -> None:
     """Depthwise layers are computed without pairs, so they keep the full range."""
-    found = int8_precisions(original)
-    assert found["blocks.0.depthwise.0"] == INT8 == precision(True, None)
+    found = int8.precisions(original.layers)
+    assert found["blocks.0.depthwise.0"] == INT8 == int8.precision(True, None)
     assert {p for name, p in found.items() if "depthwise" not in name} == {INT8_SAFE16}
 
 

@@ -12,7 +12,7 @@ from shoestring.compress import int8
 from shoestring.core.budget import Budget
 from shoestring.core.device import Device
 from shoestring.core.errors import BadInput
-from shoestring.core.layer import DEPTHWISE, Layer
+from shoestring.core.layer import Layer
 from shoestring.core.schema import one_line
 from shoestring.deploy import runtimes, shoe
 from shoestring.deploy.check import check_graph, first_load
@@ -144,12 +144,7 @@ def _require_same_input(subject: ModelProto, other: ModelProto, name: str) -> No
 def _dense8(original: ModelProto, layers: tuple[Layer, ...], samples: Samples | None) -> ModelProto | None:
     """The original in dense 8 bits by the defaults. Without samples the ranges are those of noise: good for the
     baseline's speed, and for nothing else."""
-    setting = int8.parse("")
-    precisions = {
-        layer.name: int8.precision(layer.kind == DEPTHWISE, setting)
-        for layer in layers
-        if layer.kind in int8.CARD.kinds
-    }
+    precisions = int8.precisions(layers)
     if not precisions:
         return None
     if samples is not None:

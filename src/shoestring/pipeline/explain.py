@@ -7,8 +7,7 @@ import numpy as np
 from shoestring.compress import METHODS, int8
 from shoestring.core.device import RUNS, SLOWER, STORED_ONLY, Device
 from shoestring.core.explanation import UNKNOWN, Effect, ExplainedLayer, Explanation
-from shoestring.core.layer import DEPTHWISE, LINEAR, Layer
-from shoestring.core.precision import Precision
+from shoestring.core.layer import LINEAR, Layer
 from shoestring.measure.machine import pinned
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import calibrate
@@ -23,7 +22,7 @@ def explain(original: Original, device: Device, progress: Callable[[str, float],
     """Times the network in fp32 and in 8 bits on `device`, layer by layer. The 8-bit network is calibrated on noise:
     good for speed, and for nothing else."""
     report = progress or (lambda stage, share: None)
-    precisions = int8_precisions(original)
+    precisions = int8.precisions(original.of_kinds(int8.CARD.kinds))
     noise = [np.random.default_rng(seed).standard_normal((1, *original.input), dtype=np.float32) for seed in range(4)]
     report("building the 8-bit network", 0.0)
     variants = {FLOAT: original.graph, int8.CARD.name: calibrate(original.graph, noise, precisions).build()}
@@ -40,12 +39,6 @@ def explain(original: Original, device: Device, progress: Callable[[str, float],
     )
     totals = {"original": table.totals[FLOAT], int8.CARD.name: table.totals[int8.CARD.name]}
     return Explanation(original.name, device.to_json(), layers, totals, _notes(original, device))
-
-
-def int8_precisions(original: Original) -> dict[str, Precision]:
-    setting = int8.parse("")
-    layers = original.of_kinds(int8.CARD.kinds)
-    return {layer.name: int8.precision(layer.kind == DEPTHWISE, setting) for layer in layers}
 
 
 def _effects(layer: Layer, takes: bool, table: LatencyTable, device: Device) -> tuple[Effect, ...]:

@@ -12,6 +12,7 @@ from shoestring.core.receipt import Receipt
 from shoestring.deploy import parity, runtimes, shoe
 from shoestring.deploy.check import trust
 from shoestring.deploy.counts import counts
+from shoestring.deploy.materialise import materialise
 from shoestring.deploy.normal_form import require
 from shoestring.measure.machine import pinned
 from shoestring.pipeline.artifact import Story, contents, measured
@@ -91,7 +92,7 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
             return None
 
     report("calibrating", 0.0)
-    network = eight_bit(original, samples, method, settings)
+    network = eight_bit(original, samples, None if learned else next(iter(settings.values())))
     dense8 = network.build()
     report("calibrating", 1.0)
 
@@ -143,7 +144,7 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
     receipt = measure(case, _gated(request.budget, original, samples), request.batch, request.seconds, progress)
     receipt = replace(receipt, notes=(*receipt.notes, *worse(receipt)))
     shoe.write(request.out, replace(made, points=(measured(made.points[0], receipt),), receipt=receipt))
-    trust(shoe.read(request.out).onnx())
+    trust(materialise(made.points[0], made.members))
     checkpoint.remove(request.checkpoints)
     return Fitted(request.out, receipt, table, chosen, compared)
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import ModuleType
 
 import numpy as np
 from onnx import ModelProto
 
 from shoestring.compress import int8
 from shoestring.compress.method import Setting
-from shoestring.core.layer import DEPTHWISE
 from shoestring.core.precision import Precision
 from shoestring.core.quality import distance
 from shoestring.deploy import runtimes
@@ -39,16 +37,11 @@ class EightBit:
         return quantise(self.graph, ranges, precisions)
 
 
-def eight_bit(
-    original: Original, samples: Samples, method: ModuleType = int8, settings: Mapping[str, Setting] | None = None
-) -> EightBit:
-    """The original, calibrated: by the settings of `int8`, by its defaults beside any other method."""
-    if method is not int8 or settings is None:
-        settings = int8.assign(original.of_kinds(int8.CARD.kinds), int8.parse(""))
-    kinds = {layer.name: layer.kind for layer in original.layers}
-    precisions = {name: int8.precision(kinds[name] == DEPTHWISE, setting) for name, setting in settings.items()}
+def eight_bit(original: Original, samples: Samples, setting: Setting | None = None) -> EightBit:
+    """The original, calibrated by a setting of `int8`; by the defaults without."""
+    precisions = int8.precisions(original.of_kinds(int8.CARD.kinds), setting)
     network = calibrate(original.graph, samples.calibration, precisions)
-    rule = int8.rule(next(iter(settings.values()))) if settings else None
+    rule = None if setting is None else int8.rule(setting)
     return replace(network, rule=rule) if rule else with_best_rule(network)
 
 

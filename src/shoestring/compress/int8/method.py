@@ -5,7 +5,7 @@ left as it is: this file says what is to be done to whom.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -74,6 +74,13 @@ def precision(depthwise: bool, setting: Setting) -> Precision:
     """What the exporter must realise for a layer."""
     full = isinstance(setting, Int8) and setting.full
     return INT8 if depthwise or full else INT8_SAFE16
+
+
+def precisions(layers: Iterable[Layer], setting: Setting | None = None) -> dict[str, Precision]:
+    """Layer to what the exporter must realise, of those of `layers` that the method applies to; by the default setting
+    unless another is given."""
+    chosen = parse("") if setting is None else setting
+    return {layer.name: precision(layer.kind == DEPTHWISE, chosen) for layer in layers if layer.kind in CARD.kinds}
 
 
 def rule(setting: Setting) -> str | None:

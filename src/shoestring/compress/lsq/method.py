@@ -7,6 +7,7 @@ from torch import fx, nn
 
 from shoestring.compress.lsq.network import Quantised, quantised
 from shoestring.compress.lsq.settings import Bits, Lsq
+from shoestring.compress.lsq.weights import adds_pairs
 from shoestring.compress.method import Setting
 from shoestring.core.counts import Counts, dense
 from shoestring.core.errors import BadInput, NoEffectWarning
@@ -35,9 +36,8 @@ def counts(layer: Layer, setting: Setting) -> Counts:
 
 
 def precision(module: nn.Module, setting: Lsq) -> Precision:
-    depthwise = isinstance(module, nn.Conv1d | nn.Conv2d) and module.groups > 1 and module.weight.shape[1] == 1
     bits = setting.bits
-    return Precision(bits.weights, bits.activations, safe16=bits.weights == 8 and not depthwise)
+    return Precision(bits.weights, bits.activations, safe16=adds_pairs(module, bits.weights))
 
 
 def apply(model: nn.Module, settings: Mapping[str, Setting], name: str) -> Quantised:

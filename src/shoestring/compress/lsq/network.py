@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from shoestring.compress.lsq import initialise
 from shoestring.compress.lsq.activations import ActivationQuantiser, ByteGrid
 from shoestring.compress.lsq.settings import Lsq
-from shoestring.compress.lsq.weights import WeightQuantiser
+from shoestring.compress.lsq.weights import WeightQuantiser, adds_pairs
 from shoestring.compress.method import Applied
 from shoestring.core.errors import BadInput
 from shoestring.core.grid import Grid
@@ -36,7 +36,7 @@ _BATCH = 16  # calibration inputs at once
 
 @dataclass
 class Quantised(Applied):
-    """LSQ or LSQ+ at work on `network`, which is `model`. `settings`: module to its setting; `norms`: module to the
+    """LSQ or LSQ+ at work on `model`. `settings`: module to its setting; `norms`: module to the
     batch norm behind it; `quantisers`: those of the edges, and whether an activation function wrote the edge."""
 
     settings: Mapping[str, Lsq] = field(default_factory=dict)
@@ -141,8 +141,7 @@ def _started_at(layer: Layer, setting: Lsq) -> WeightQuantiser:
     weight, bits = layer.weight.detach(), setting.bits.weights
     rows = weight if setting.per_channel else weight.reshape(1, -1)
     steps = _WEIGHT_STARTS[setting.start](rows, bits)
-    depthwise = weight.ndim > 2 and weight.shape[1] == 1 and getattr(layer, "groups", 1) > 1
-    return WeightQuantiser(weight, bits, steps, safe16=bits == 8 and not depthwise)
+    return WeightQuantiser(weight, bits, steps, safe16=adds_pairs(layer, bits))
 
 
 def _start(quantiser: ActivationQuantiser, activated: bool, setting: Lsq) -> None:

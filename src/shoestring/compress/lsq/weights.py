@@ -51,6 +51,13 @@ class WeightQuantiser(nn.Module):
         return codes.to(torch.int8), steps.expand(len(weight)).clone()
 
 
+def adds_pairs(layer: nn.Module, bits: int) -> bool:
+    """Whether sums of two neighbouring products of `layer` can leave 16 bits: dense layers with weights of 8 bits.
+    Depthwise layers are computed without pairs."""
+    depthwise = isinstance(layer, nn.Conv1d | nn.Conv2d) and layer.groups > 1 and layer.weight.shape[1] == 1
+    return bits == 8 and not depthwise
+
+
 def pair_bound(weight: Tensor) -> Tensor:
     """For each output of `weight` [out, in, ...], the largest sum of the same-signed weights of two neighbouring inputs
     (2i, 2i + 1): the pairs whose products are added in 16 bits. With an odd number of inputs the pairs depend on the
