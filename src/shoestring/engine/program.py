@@ -1,0 +1,266 @@
+"""A program: what the engine executes, as plain data, and its bytes.
+
+`lower.py` makes one of an ONNX graph, `reference.py` executes it in NumPy, the native library loads its bytes. Every
+shape is that of one image of the batch; a batch is so many images, one after the other.
+
+Arithmetic. Quantised tensors are u8: a real value is `scale * (code - zero)`. Everything rounds to nearest even in
+float32 and saturates:
+
+- `requantised(acc) = clip(rne(float32(acc) * multiplier) + zero, low, high)`, then `table[...]` where there is one;
+- `sum(a, b) = clip(rne(fma(a, scale_a, fma(b, scale_b, fixed))), low, high)` (what ONNX Runtime computes on processors
+  with fused multiply-add), then `table[...]`.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass, field, fields
+from typing import ClassVar
+
+import numpy as np
+
+MAGIC = b"SHOESTR1"
+ALIGNMENT = 64
+U8, F32 = 0, 1
+DTYPES = (np.uint8, np.float32)
+NONE = -1
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """`shape`: of one image, row-major: (C, H, W) for pictures, (C,) for vectors, (rows, C) for tokens."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: int = U8
+
+
+@dataclass(frozen=True)
+class Const:
+    """Bytes in the program's pool: `count` elements from byte `offset`. Absent: count 0."""
+
+    offset: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Requantise:
+    """From int32 accumulators to codes. `bias`: int32 [out], the zero point of the input *not* folded in; absent: 0.
+    `multiplier`: float32 [out]. `table`: u8 [256], applied last; absent: none."""
+
+    bias: Const
+    multiplier: Const
+    zero: int
+    low: int = 0
+    high: int = 255
+    table: Const = Const()
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A second tensor, added to the codes that a layer would write: `sum(codes, tensor)` with `scale_a` for the codes.
+    `scales`: float32 [3]: scale_a, scale_b, fixed. `tensor` NONE: nothing is added."""
+
+    tensor: int = NONE
+    scales: Const = Const()
+    low: int = 0
+    high: int = 255
+    table: Const = Const()
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation. `kind` is its number in the bytes; `name` the node it came from. Fields are in byte order."""
+
+    kind: ClassVar[int]
+    name: str
+    input: int
+    output: int
+
+
+@dataclass(frozen=True)
+class Quantise(Op):
+    """f32 to u8: clip(rne(x / scale) + zero, 0, 255); the division in float32. `scale`: float32 [1]."""
+
+    kind: ClassVar[int] = 1
+    scale: Const
+    zero: int
+
+
+@dataclass(frozen=True)
+class Dequantise(Op):
+    """u8 to f32 by `table` float32 [256]: a dequantisation, and any pointwise function behind it."""
+
+    kind: ClassVar[int] = 2
+    table: Const
+
+
+@dataclass(frozen=True)
+class Conv(Op):
+    """Convolution [C, H, W] to [O, Ho, Wo], dense or with zeros: `weight` s8 [O, C / groups, kh, kw]; padding is
+    `x_zero`. With an output of f32 it writes float32(acc) * multiplier and nothing else of `requantise` but the bias."""
+
+    kind: ClassVar[int] = 3
+    weight: Const
+    x_zero: int
+    groups: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pads: tuple[int, int, int, int]  # top, left, bottom, right
+    requantise: Requantise
+    sum: Sum = field(default_factory=Sum)
+
+
+@dataclass(frozen=True)
+class Linear(Op):
+    """[..., K] to [..., O], row by row: `weight` s8 [O, K]; `bits` (8, 4, 2) is what its codes fit into, so that it may
+    be kept packed. An output of f32 as in Conv."""
+
+    kind: ClassVar[int] = 4
+    weight: Const
+    x_zero: int
+    bits: int
+    requantise: Requantise
+    sum: Sum = field(default_factory=Sum)
+
+
+@dataclass(frozen=True)
+class Add(Op):
+    """u8 + u8 of one shape: `sum(input, sum.tensor)`."""
+
+    kind: ClassVar[int] = 5
+    sum: Sum
+
+
+@dataclass(frozen=True)
+class Mul(Op):
+    """u8 x u8: requantised((a - zero_a) * (b - zero_b)); the output has the shape of `input`. `other` has that shape
+    too, or one element a channel (the first axis of the image): a squeeze-excite gate. `requantise` has one multiplier
+    and no bias."""
+
+    kind: ClassVar[int] = 6
+    other: int
+    zero_a: int
+    zero_b: int
+    requantise: Requantise
+
+
+@dataclass(frozen=True)
+class MaxPool(Op):
+    """[C, H, W] to [C, Ho, Wo]; padding never wins."""
+
+    kind: ClassVar[int] = 7
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pads: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class AveragePool(Op):
+    """[C, H, W] to [C, Ho, Wo]: requantised(sum of (code - x_zero)) with the multiplier `s_x / (count * s_y)`;
+    `multiplier` has kh * kw elements, entry n - 1 for windows of n elements (padding is not counted unless
+    `count_padding`, then the last entry always). The kernel of a global pool is the picture."""
+
+    kind: ClassVar[int] = 8
+    x_zero: int
+    count_padding: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    requantise: Requantise
+
+
+@dataclass(frozen=True)
+class Table(Op):
+    """u8 to u8, pointwise: `table` u8 [256]."""
+
+    kind: ClassVar[int] = 9
+    table: Const
+
+
+@dataclass(frozen=True)
+class Copy(Op):
+    """output[to + sum(i * to_strides)] = table[input[start + sum(i * strides)]] for every i below `extents` (in
+    elements, of one image): transposes, slices, splits, shuffles, repeats (stride 0) and parts of a concatenation.
+    Several copies may fill one output; together they must fill all of it. u8 (with a table or none) or f32 (none)."""
+
+    kind: ClassVar[int] = 10
+    start: int
+    to: int
+    extents: tuple[int, int, int, int, int, int]
+    strides: tuple[int, int, int, int, int, int]
+    to_strides: tuple[int, int, int, int, int, int]
+    table: Const = Const()
+
+
+@dataclass(frozen=True)
+class Softmax(Op):
+    """f32 to f32 over the middle axis of [outer, length, inner]."""
+
+    kind: ClassVar[int] = 11
+    outer: int
+    length: int
+    inner: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """`inputs` are f32 tensors (or u8, as they are), `outputs` of either kind; ops are in executable order."""
+
+    tensors: tuple[Tensor, ...]
+    ops: tuple[Op, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    pool: bytes
+
+    def const(self, at: Const, dtype: type[np.generic] | np.dtype) -> np.ndarray:
+        """The elements of a constant, read-only."""
+        return np.frombuffer(self.pool, dtype, at.count, at.offset)
+
+    def to_bytes(self) -> bytes:
+        """Little-endian. MAGIC; int32: tensors, ops, inputs, outputs; int64: bytes of the pool; for each tensor int32
+        dtype, rank, extents; inputs; outputs; for each op int32 kind, number of words, words (the fields in order,
+        flattened; a Const is offset / ALIGNMENT and count); padding to ALIGNMENT; the pool."""
+        words: list[int] = []
+        for tensor in self.tensors:
+            words += [tensor.dtype, len(tensor.shape), *tensor.shape]
+        words += [*self.inputs, *self.outputs]
+        for op in self.ops:
+            body = list(_flat(getattr(op, item.name) for item in fields(op) if item.name != "name"))
+            words += [op.kind, len(body), *body]
+        counts = (len(self.tensors), len(self.ops), len(self.inputs), len(self.outputs))
+        head = MAGIC + struct.pack("<4iq", *counts, len(self.pool)) + np.array(words, "<i4").tobytes()
+        return head + bytes(-len(head) % ALIGNMENT) + self.pool
+
+
+class Pool:
+    """Gathers the constants of a program; equal ones are stored once."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._known: dict[bytes, int] = {}
+
+    def add(self, array: np.ndarray) -> Const:
+        data = np.ascontiguousarray(array).tobytes()
+        if data not in self._known:
+            self._known[data] = self._size
+            self._parts.append(data + bytes(-len(data) % ALIGNMENT))
+            self._size += len(self._parts[-1])
+        return Const(self._known[data], array.size)
+
+    def bytes(self) -> bytes:
+        return b"".join(self._parts)
+
+
+def _flat(values: Iterable[object]) -> Iterable[int]:
+    for value in values:
+        if isinstance(value, Const):
+            yield from (value.offset // ALIGNMENT, value.count)
+        elif isinstance(value, tuple):
+            yield from value
+        elif isinstance(value, Requantise | Sum):
+            yield from _flat(getattr(value, item.name) for item in fields(value))
+        else:
+            yield int(value)  # type: ignore[call-overload]
