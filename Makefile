@@ -14,18 +14,22 @@ LEAN := .venv-lean/.installed
 DEMO := .venv/.installed-demo$(TORCH)
 DEV := .venv/.installed-dev$(TORCH)
 PINS := pyproject.toml constraints.txt
+ENGINE := .venv/.built-engine
+NATIVE := $(wildcard $(addprefix src/shoestring/engine/native/,*.cpp *.h *.inl CMakeLists.txt))
 # Scripts that train something take hours and are run by hand.
 BENCH ?= $(filter-out benchmarks/train_% benchmarks/lsq_%,$(wildcard benchmarks/*.py))
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lean test-all lint bench clean
+.PHONY: help setup engine demo test test-lean test-all lint bench clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-setup: $(DEV) ## .venv with everything that users and developers need
+setup: $(ENGINE) ## .venv with everything that users and developers need
 	@echo "Ready: .venv/bin/shoestring --help"
+
+engine: $(ENGINE) ## builds the engine's library, as far as its sources changed
 
 demo: $(DEMO) ## fits a real network to a budget: efficientnet_lite0.shoe and receipt.html
 	@echo "Fitting EfficientNet-Lite0 to 0.6x of its latency on this machine (under two minutes) ..."
@@ -33,13 +37,13 @@ demo: $(DEMO) ## fits a real network to a budget: efficientnet_lite0.shoe and re
 	    --out efficientnet_lite0.shoe --html receipt.html || { code=$$?; [ $$code -eq 3 ] || exit $$code; \
 	    echo "The budget was not met here, or the machine was too noisy to say; the receipt above is what was measured."; }
 
-test: $(DEV) ## the quick tests (minutes)
+test: $(ENGINE) ## the quick tests (minutes)
 	@$(BIN)/python -m pytest
 
-test-lean: $(DEV) $(LEAN) ## runs an artifact in an environment that has only the base install
+test-lean: $(ENGINE) $(LEAN) ## runs an artifact in an environment that has only the base install
 	@SHOESTRING_LEAN_PYTHON="$(CURDIR)/.venv-lean/bin/python" $(BIN)/python -m pytest tests/test_without_torch.py
 
-test-all: $(DEV) $(LEAN) ## every test, the slow ones too
+test-all: $(ENGINE) $(LEAN) ## every test, the slow ones too
 	@SHOESTRING_LEAN_PYTHON="$(CURDIR)/.venv-lean/bin/python" $(BIN)/python -m pytest -m ""
 
 lint: $(DEV) ## style, types and who may import whom
@@ -48,7 +52,7 @@ lint: $(DEV) ## style, types and who may import whom
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
-bench: $(DEV) ## the benchmarks behind the numbers in the documentation
+bench: $(ENGINE) ## the benchmarks behind the numbers in the documentation
 	@[ -n "$(BENCH)" ] || echo "No benchmarks yet."
 	@failed=""; for script in $(BENCH); do echo "== $$script"; $(BIN)/python $$script || failed="$$failed $$script"; done; \
 	    [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
@@ -63,9 +67,13 @@ $(DEMO): $(PINS)
 	@touch $@
 
 $(DEV): $(PINS)
-	@$(VENV) .venv fit,demo,dev
+	@SKBUILD_WHEEL_CMAKE=false $(VENV) .venv fit,demo,dev
 	@touch $(DEMO) $@
 
+# What pip would build from nothing each time. Without a compiler there is no stamp, and the next `make` looks again.
+$(ENGINE): $(NATIVE) | $(DEV)
+	@sh tools/engine.sh $@
+
 $(LEAN): $(PINS)
-	@TORCH= PYTHON="$(PYTHON)" sh tools/venv.sh .venv-lean
+	@SKBUILD_WHEEL_CMAKE=false TORCH= PYTHON="$(PYTHON)" sh tools/venv.sh .venv-lean
 	@touch $@

@@ -9,7 +9,8 @@ processor:
 - u8 x s8 full range: without VNNI, products that the format allows come out wrong;
 - depthwise int8: without VNNI, 8 bits make depthwise convolutions slower (ONNX Runtime) or change nothing (OpenVINO);
 - depthwise left float: leaving them in fp32 makes an 8-bit network no faster, and in ONNX Runtime slower;
-- unstructured zeros: 80 % of the weights at zero change no time, in fp32 or in 8 bits;
+- unstructured zeros, block zeros: 80 % of the weights at zero, one by one or in blocks of 4x1, change no time, in fp32
+  or in 8 bits;
 - signed activations: in ONNX Runtime, s8 is slower than u8;
 - conv below 8 bits: INT4 weights are slower than int8 ones, or refused: they make the file smaller, no more;
 - float layer between 8-bit ones: ONNX Runtime quantises its weights unasked, unless a sum of one term keeps it away;
@@ -39,6 +40,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
+from shoestring.compress import int8
 from shoestring.core.contract import capabilities
 from shoestring.core.device import NO_EFFECT, RUNS, SLOWER, STORED_ONLY, WRONG
 from shoestring.core.errors import BadInput
@@ -51,9 +53,10 @@ from shoestring.deploy.archive import write_file
 from shoestring.deploy.rewrite import IR_VERSION, OPSET, tidy
 from shoestring.measure import machine
 from shoestring.measure.timing import Schedule, interleave
-from shoestring.pipeline.explain import int8_precisions
+from shoestring.pipeline.asked import asked
 from shoestring.pipeline.original import Original, resolve
 from shoestring.pipeline.post_training import calibrate
+from shoestring.pipeline.pruning import prune
 
 ROOT = Path(__file__).parents[1]
 TESTS = (
@@ -107,7 +110,7 @@ class Bench:
 def conv_int8(bench: Bench) -> Iterator[Finding]:
     graph = bench.original.graph
     for runtime in bench.runtimes:
-        ratio = bench.ratio(runtime, [eight_bits(graph, int8_precisions(bench.original))], [graph])
+        ratio = bench.ratio(runtime, [eight_bits(graph, int8.precisions(bench.original.layers))], [graph])
         yield Finding("conv int8", "MobileNetV2, int8 against fp32", runtime, verdict(ratio), ratio)
 
 
@@ -137,7 +140,7 @@ def depthwise_int8(bench: Bench) -> Iterator[Finding]:
 
 def depthwise_float(bench: Bench) -> Iterator[Finding]:
     """Would the network gain by leaving them in fp32?"""
-    graph, precisions = bench.original.graph, int8_precisions(bench.original)
+    graph, precisions = bench.original.graph, int8.precisions(bench.original.layers)
     depthwise = {layer.name for layer in bench.original.layers if layer.kind == DEPTHWISE}
     mixed = eight_bits(graph, {name: INT8_SAFE16 for name in precisions if name not in depthwise})
     for runtime in bench.runtimes:
@@ -145,15 +148,20 @@ def depthwise_float(bench: Bench) -> Iterator[Finding]:
         yield Finding("depthwise left float", "MobileNetV2 int8, against all int8", runtime, verdict(ratio), ratio)
 
 
-def unstructured_zeros(bench: Bench) -> Iterator[Finding]:
-    dense, precisions = bench.original.graph, int8_precisions(bench.original)
-    sparse = masked(dense)
+def zeros(bench: Bench) -> Iterator[Finding]:
+    """Single weights of every layer; blocks where `magnitude` would take them."""
+    yield from _zeros("unstructured zeros", "zeros", masked(bench.original.graph), bench)
+    yield from _zeros("block zeros", "in 4x1", in_blocks(bench.original), bench)
+
+
+def _zeros(claim: str, words: str, sparse: ModelProto, bench: Bench) -> Iterator[Finding]:
+    dense, precisions = bench.original.graph, int8.precisions(bench.original.layers)
     pairs = {"fp32": (sparse, dense), "int8": (eight_bits(sparse, precisions), eight_bits(dense, precisions))}
     for form, (zeros, full) in pairs.items():
         for runtime in bench.runtimes:
             ratio = bench.ratio(runtime, [zeros], [full])
-            case = f"MobileNetV2 {form}, {ZEROS:.0%} zeros against dense"
-            yield Finding("unstructured zeros", case, runtime, verdict(ratio), ratio)
+            case = f"MobileNetV2 {form}, {ZEROS:.0%} {words} against dense"
+            yield Finding(claim, case, runtime, verdict(ratio), ratio)
 
 
 def signed_activations(bench: Bench) -> Iterator[Finding]:
@@ -165,7 +173,7 @@ def signed_activations(bench: Bench) -> Iterator[Finding]:
 
 
 def conv_below_8_bits(bench: Bench) -> Iterator[Finding]:
-    dense = eight_bits(bench.original.graph, int8_precisions(bench.original))
+    dense = eight_bits(bench.original.graph, int8.precisions(bench.original.layers))
     packed = four_bit_weights(dense)
     case, size = "MobileNetV2, INT4 initialisers against int8", f"file {packed.ByteSize() / dense.ByteSize():.2f}x"
     for runtime in bench.runtimes:
@@ -211,7 +219,7 @@ CLAIMS: tuple[Callable[[Bench], Iterator[Finding]], ...] = (
     full_range,
     depthwise_int8,
     depthwise_float,
-    unstructured_zeros,
+    zeros,
     signed_activations,
     conv_below_8_bits,
     float_between,
@@ -266,6 +274,11 @@ def masked(model: ModelProto) -> ModelProto:
             kept = np.where(np.abs(weight) > np.quantile(np.abs(weight), ZEROS), weight, np.float32(0))
             tensor.CopyFrom(numpy_helper.from_array(kept, tensor.name))
     return copy
+
+
+def in_blocks(original: Original) -> ModelProto:
+    """Its graph as `--method magnitude:4x1@80%` leaves it before it is quantised."""
+    return prune(original, *asked(original, (f"magnitude:4x1@{ZEROS:.0%}",))).original.graph
 
 
 class Noise(CalibrationDataReader):

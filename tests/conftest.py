@@ -129,7 +129,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, float]], No
     for others), with a noise of 0.1 %. Every subject still runs once."""
 
     def measures(milliseconds: Mapping[str, float]) -> None:
-        for file in ("contest", "stopwatch", "table"):
+        for file in ("contest", "profile", "stopwatch", "table"):
             monkeypatch.setattr(f"shoestring.pipeline.{file}.interleave", partial(_pretend, milliseconds))
 
     return measures
@@ -141,7 +141,7 @@ def shorten_timing(patch: pytest.MonkeyPatch) -> None:
     def short(seconds: float, threads: int = 1) -> Schedule:
         return Schedule(seconds=min(seconds, 0.5), rounds=(8, 100), warm_up=1, threads=threads)
 
-    for file in ("receipt", "stopwatch", "table"):
+    for file in ("profile", "receipt", "stopwatch", "table"):
         patch.setattr(f"shoestring.pipeline.{file}.Schedule", short)
 
 

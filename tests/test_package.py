@@ -77,7 +77,7 @@ def test_the_public_page() -> None:
     package = importlib.import_module("shoestring")
     for name in package.__all__:
         assert getattr(package, name) is not None
-    for verb in ("fit", "explain", "receipt", "run", "devices"):
+    for verb in ("fit", "explain", "receipt", "profile", "run", "devices"):
         assert getattr(package, verb) is getattr(importlib.import_module(f"shoestring.cli.{verb}"), verb)
     assert package.load is importlib.import_module("shoestring.deploy.session").load
     assert list(package.__all__) == sorted(package.__all__)

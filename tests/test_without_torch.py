@@ -104,6 +104,12 @@ def test_run(lean: tuple[str, dict[str, str]], artifact: Path, pictures: dict[st
     assert [word for word in done.stdout.split() if word in COLOURS] == list(pictures)
 
 
+def test_profile(lean: tuple[str, dict[str, str]], artifact: Path) -> None:
+    done = python(lean, RUN, "profile", artifact, "--runtime", "onnxruntime", "--seconds", 1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "GlobalAveragePool" in done.stdout
+
+
 def test_load(lean: tuple[str, dict[str, str]], artifact: Path, pictures: dict[str, Path]) -> None:
     for colour, path in pictures.items():
         done = python(lean, LOAD, artifact, path)

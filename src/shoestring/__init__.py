@@ -1,7 +1,7 @@
 """Shoestring puts perception models on a budget and hands you the receipt.
 
-Every verb of the command line is a function here: `fit`, `explain`, `receipt`, `run`, `devices`; and `load` opens an
-artifact. Importing this page loads neither torch nor a runtime; what a verb needs is loaded on its first use.
+Every verb of the command line is a function here: `fit`, `explain`, `receipt`, `profile`, `run`, `devices`; and `load`
+opens an artifact. Importing this page loads neither torch nor a runtime; what a verb needs is loaded on its first use.
 """
 
 from importlib import import_module
@@ -15,6 +15,7 @@ _ON_FIRST_USE = {
     "fit": "shoestring.cli.fit",
     "explain": "shoestring.cli.explain",
     "receipt": "shoestring.cli.receipt",
+    "profile": "shoestring.cli.profile",
     "run": "shoestring.cli.run",
     "devices": "shoestring.cli.devices",
     "load": "shoestring.deploy.session",
@@ -31,6 +32,7 @@ __all__ = [
     "explain",
     "fit",
     "load",
+    "profile",
     "receipt",
     "run",
 ]

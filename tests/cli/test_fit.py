@@ -149,6 +149,20 @@ def test_a_plan_that_changes_nothing_says_so(fitting, tmp_path: Path) -> None:
     assert shoe.read(tmp_path / "x.shoe").provenance["methods"] == {}
 
 
+def test_pruned_in_one_shot(fitting, tiny: str, photographs: Path, tmp_path: Path) -> None:
+    """The receipt says so; from Python it is the same file."""
+    ran = fitting("--method", "magnitude:4x1@50%:blocks.1.*=dense", "--epochs", 0)
+    assert (ran.code, ran.err) == (0, "")
+    artifact = shoe.read(tmp_path / "x.shoe")
+    assert artifact.provenance["methods"]["blocks.0.project.0"] == "magnitude:4x1@50%:uniform, int8"
+    assert set(artifact.provenance["methods"].values()) == {"magnitude:4x1@50%:uniform, int8", "int8"}
+    assert any(note.startswith("Pruned in one shot, without training") for note in told(tmp_path).notes)
+    assert "Pruned in one shot" in ran.out
+    given = {"input": "3x32x32", "runtime": "onnxruntime", "calibration": 8, "out": tmp_path / "y.shoe"}
+    done = package.fit(tiny, data=photographs, method="magnitude:4x1@50%:blocks.1.*=dense", epochs=0, **given)
+    assert shoe.read(done.path).members == artifact.members
+
+
 def test_twins_are_the_same_budget(fitting, tmp_path: Path) -> None:
     assert fitting("--latency", "0.9x", "--size", "1MB", "--lose", "100pt", "--method", "int8").code == 0
     budget = shoe.read(tmp_path / "x.shoe").provenance["budget"]
@@ -211,6 +225,7 @@ BAD: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "two of a limit": (("--budget", "latency<=2ms", "--latency", "3ms"), {}, "limited twice"),
     "front": (("--budget", "latency=1ms..3ms"), {}, "asks for a front"),
     "method": (("--method", "int4"), {}, "unknown method 'int4'"),
+    "blocks": (("--method", "magnitude:32x1@50%"), {}, "write blocks.0.project.0=16x1@50%"),
     "methods": (("--method", "int8", "--method", "int8:full"), {}, "cannot be combined yet"),
     "epochs": (("--epochs", "3"), {}, "write --epochs 0"),
     "runtime": (("--runtime", "tvm"), {}, "unknown 'tvm'"),

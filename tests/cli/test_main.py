@@ -11,7 +11,7 @@ import pytest
 from shoestring.cli import devices, main
 from shoestring.core.errors import BadInput, NotMet, ShoestringError
 
-VERBS = ("fit", "explain", "receipt", "run", "devices")
+VERBS = ("fit", "explain", "receipt", "profile", "run", "devices")
 # What a verb's help must not need: `sitecustomize` runs as Python starts.
 BLOCKED = """
 import sys

@@ -15,19 +15,23 @@ LAYERS = {
 @dataclass(frozen=True)
 class Row:
     """`settings`: as the method spells them after `NAME:`, the default first; `wrong`: what is refused. `bits`: for a
-    setting and each kind of LAYERS the bits that are stored. `multiplies`: width of the products. `error`: how far
-    the outputs of `tests/tiny.py` may move in the file, as a share of their range."""
+    setting and each kind of LAYERS the bits that are stored. `multiplies`: width of the products; `left`: the share of
+    them that is left, where it is not all. `error`: how far the outputs of `tests/tiny.py` may move in the file, as a
+    share of their range."""
 
     settings: tuple[str, ...]
     wrong: tuple[str, ...]
     bits: dict[str, dict[str, int]] = field(default_factory=dict)
     multiplies: dict[str, int] = field(default_factory=dict)
+    left: dict[str, float] = field(default_factory=dict)
     error: float = 0.1
 
 
 # 8 bits a weight; 32 bits for the scale of each output channel and for each bias
 _INT8 = {CONV: 54 * 8 + 3 * 32 + 3 * 32, DEPTHWISE: 36 * 8 + 4 * 32, LINEAR: 40 * 8 + 5 * 32 + 5 * 32}
 _INT2 = {CONV: 54 * 2 + 3 * 32 + 3 * 32, DEPTHWISE: 36 * 2 + 4 * 32, LINEAR: 40 * 2 + 5 * 32 + 5 * 32}
+# half of the weights in floats, and the biases; the masks are no bits of weights
+_HALF = {CONV: 27 * 32 + 3 * 32, DEPTHWISE: 18 * 32, LINEAR: 20 * 32 + 5 * 32}
 
 ROWS: dict[str, Row] = {
     "int8": Row(
@@ -48,5 +52,13 @@ ROWS: dict[str, Row] = {
         wrong=("w9a9", "w4", "config1", "W4A4", "w4a4:w2a2", " "),
         bits={"": _INT8, "w2a4": _INT2},
         multiplies={"": 8, "w2a4": 4},
+    ),
+    "magnitude": Row(
+        settings=("4x1@50%:uniform", "1x1@87.5%:global", "dense:uniform:blocks.?.project.0=4x4@80%:stem.0=1x1@10%"),
+        wrong=("4x1", "80%", "4x1@0%", "4x1@100%", "4x1@-5%", "4X1@50%", "4x1@50", "4x1@50%:8x1@50%", "DENSE", " "),
+        bits={"1x1@50%": _HALF},
+        multiplies={"1x1@50%": 32},
+        left={"1x1@50%": 0.5},
+        error=0.5,  # half of what two layers knew is gone
     ),
 }

@@ -84,14 +84,35 @@ def test_as_many_bits_as_the_codes_need(build, largest: int, top: int, bits: int
 
 def test_zeros_are_left_out_where_a_mask_is_cheaper(build) -> None:
     weight = np.full((3, 4, 1, 1), 7)
-    weight[:, :2] = 0  # half of 4 bits is more than one bit of mask
+    weight[:2, :2] = weight[2, 2:] = 0  # half of 4 bits is more than one bit of mask
     constants, nodes = low_bits(weight, 15)
     own = counts(tidy(build(nodes, constants, [1, 4, 2, 2], [1, 3, 2, 2])))["y"]
     assert own == Counts(6 * 4 + 3 * 64, 6, 12, {4: 24}, {32: 24})
-    weight[:, :2], weight[0, 0] = 7, 0  # one zero is not
+    weight[:], weight[0, 0] = 7, 0  # one zero is not
     constants, nodes = low_bits(weight, 15)
     own = counts(tidy(build(nodes, constants, [1, 4, 2, 2], [1, 3, 2, 2])))["y"]
     assert (own.nonzeros, own.mask_bits, own.multiplies) == (12, 0, {4: 48})
+
+
+def test_zeros_in_blocks_have_a_mask_bit_a_block(build) -> None:
+    """Three outputs are one block of 4x1 for each input."""
+    weight = np.full((3, 4, 1, 1), 7)
+    weight[:, 1:] = 0
+    constants, nodes = low_bits(weight, 15)
+    own = counts(tidy(build(nodes, constants, [1, 4, 2, 2], [1, 3, 2, 2])))["y"]
+    assert own == Counts(3 * 4 + 3 * 64, 3, 4, {4: 12}, {32: 12})
+    weight[0, 0] = 0  # one zero more: to leave it out would take a mask of 12 bits
+    constants, nodes = low_bits(weight, 15)
+    own = counts(tidy(build(nodes, constants, [1, 4, 2, 2], [1, 3, 2, 2])))["y"]
+    assert (own.nonzeros, own.mask_bits) == (3, 4)
+
+
+def test_blocks_of_a_matrix_product_run_over_its_outputs(build) -> None:
+    """Its weight is in x out."""
+    weight = np.ones((2, 8), np.float32)
+    weight[0, :4] = 0
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="fc")]
+    assert counts(tidy(build(nodes, {"w": weight}, [1, 2], [1, 8])))["y"].mask_bits == 4
 
 
 def test_a_weight_that_is_read_twice_is_stored_once(build) -> None:

@@ -13,10 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from shoestring.core.budget import Budget
 from shoestring.core.device import Device
 from shoestring.core.errors import BadInput
-from shoestring.core.ladder import Point
-from shoestring.deploy import runtimes, shoe
+from shoestring.deploy import shoe
 from shoestring.deploy.normal_form import is_quantised, violations
-from shoestring.pipeline.cases import against, case_of, claims, split_of, usable_runtime
+from shoestring.pipeline.cases import against, case_of, claims, split_of
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import outputs
 
@@ -146,20 +145,13 @@ def test_what_a_file_says_of_itself(fitted, onnx_files: Mapping[str, Path], edit
     assert claims(path) == Budget.parse("latency<=50x, size<=1MB")
     told = shoe.read(path).provenance["data"]
     assert split_of(path) == {"calibration": 8, "seed": 0, "sha256": told["sha256"]}
-    assert usable_runtime(path) == fitted.receipt.subject.runtime
     plain = str(onnx_files["float"])
-    assert (claims(plain), split_of(plain), usable_runtime(plain)) == (Budget(), {}, "onnxruntime")
+    assert (claims(plain), split_of(plain)) == (Budget(), {})
     for data in (None, 3, [8], {"calibration": "8", "seed": True}):
         assert split_of(edited(provenance={"data": data})) == {}
     assert claims(edited(provenance={})) == Budget()
     with pytest.raises(BadInput, match="cannot read 'anything'"):
         claims(edited(provenance={"budget": "anything"}))
-
-
-@pytest.mark.parametrize("runtime", ["tvm", 3, None, "openvino"])
-def test_a_runtime_that_is_not_here(runtime: object, edited, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtimes, "installed", lambda: ("onnxruntime",))
-    assert usable_runtime(edited(points=(Point("model.onnx", measured={"runtime": runtime}),))) == "onnxruntime"
 
 
 def test_bad_files_are_told_in_one_line(tmp_path: Path, device: Device, edited, fitted) -> None:

@@ -12,7 +12,7 @@ from shoestring.core.ladder import Point
 from shoestring.deploy import shoe
 from shoestring.deploy.check import trust
 from shoestring.deploy.rewrite import lean, strip_weights
-from shoestring.pipeline import cases, device
+from shoestring.pipeline import device, files
 from shoestring.pipeline.cases import case_of
 
 DEVICE = device.here("onnxruntime")
@@ -107,7 +107,7 @@ def test_the_filled_graph_is_tried_before_it_is_used(
     stored: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[bytes] = []
-    monkeypatch.setattr(cases, "first_load", lambda data, name, runtime: tried.append(data))
+    monkeypatch.setattr(files, "first_load", lambda data, name, runtime: tried.append(data))
     case = case_of(stored(lean(strip_weights(classifier()))), DEVICE)
     weights = numpy_helper.to_array(case.original.graph.initializer[0]).tobytes()
     assert len(tried) == 2 and any(weights in data for data in tried)

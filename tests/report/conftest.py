@@ -14,6 +14,7 @@ from rich.console import Console
 from shoestring.core.explanation import Effect, ExplainedLayer, Explanation
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, Layer
 from shoestring.core.measurement import Measurement
+from shoestring.core.profile import Operator, Profile, Roof
 from shoestring.core.receipt import (
     FAILS,
     HOLDS,
@@ -144,6 +145,25 @@ def explanation() -> Explanation:
     layers = (*map(_explained, range(30)), ExplainedLayer(head, None, (Effect("int8", "", "unknown"),)))
     totals = {"original": 5.613, "int8": 2.514, "magnitude:4x1@80%": 5.702}
     return Explanation("efficientnet_lite0", DEVICE, layers, totals, ("Weights are random.",))
+
+
+@pytest.fixture
+def profile() -> Profile:
+    """A pruned network on 1 core with a peak of 80 GMAC/s: 40 operators, slowest first."""
+    stem = Operator("features.0.0", "conv 3x3 4x1", 0.8, 2_167_603, 10_838_016, 552_512)
+    operators = [stem]
+    for index in range(13):
+        scale = 0.87**index
+        name, dense = f"features.{index + 1}.conv", 10_000_000 + 1000 * index
+        ms = 0.1 * scale
+        operators += [
+            Operator(f"{name}.0", "conv 1x1 4x1", ms, dense // 4, dense, 200_000),
+            Operator(f"{name}.1", "depthwise 3x3", 1.3 * ms, dense // 9, dense // 9, round(1_000_000 * scale)),
+            Operator(f"{name}.add", "add", 0.7 * ms, 0, 0, round(300_000 * scale)),
+        ]
+    told = {**DEVICE, "runtime": "engine"}
+    ranked = tuple(sorted(operators, key=lambda item: -item.ms))
+    return Profile("mobilenet.shoe", told, 3.21, Roof(80.0, 12.5, "a loop"), ranked, ("Made by hand.",))
 
 
 class Page(HTMLParser):

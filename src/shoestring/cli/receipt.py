@@ -57,6 +57,7 @@ def receipt(
     from shoestring.image.fitting import judged_samples  # loads what the verb needs
     from shoestring.pipeline import cases
     from shoestring.pipeline.device import here
+    from shoestring.pipeline.files import usable_runtime
     from shoestring.pipeline.original import resolve
     from shoestring.pipeline.receipt import measure
 
@@ -67,7 +68,7 @@ def receipt(
     if original is None and (weights or input):
         raise BadInput("--weights, --input: they belong to --original MODEL; add it, or leave them out")
     known = None if original is None else resolve(original, None if weights is None else str(weights), input)
-    device = here(runtime or cases.usable_runtime(path), threads)
+    device = here(runtime or usable_runtime(path), threads)
     split = cases.split_of(path)
     calibration = split.get("calibration", 64) if calibration is None else calibration
     seed = split.get("seed", 0) if seed is None else seed

@@ -2,11 +2,12 @@
 
 from types import ModuleType
 
-from shoestring.compress import int8
+from shoestring.compress import int8, magnitude
 from shoestring.compress.lsq import plain, plus
 
 METHODS: dict[str, ModuleType] = {
     "int8": int8,
     "lsq": plain,
     "lsq+": plus,
+    "magnitude": magnitude,
 }

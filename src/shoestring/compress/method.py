@@ -22,7 +22,8 @@ from shoestring.core.precision import Precision
 class Card:
     """What a method is. `kinds`: kinds of layer it applies to (core.layer). `after`: methods that must be applied
     before it when both are; `conflicts`: methods it cannot be combined with. `trains`: it needs training to be used.
-    `legal`: what a user must know before shipping it."""
+    `prunes`: it sets weights to zero and leaves their bits to others (`Pruning`). `legal`: what a user must know before
+    shipping it."""
 
     name: str
     title: str
@@ -31,6 +32,7 @@ class Card:
     after: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     trains: bool = False
+    prunes: bool = False
     legal: str = ""
 
 
@@ -41,6 +43,14 @@ class Setting(Protocol):
     def method(self) -> str: ...
 
     def __str__(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A folded weight as it is exported, [O, I, ...] (linear: out x in), I being the inputs of one of `groups`."""
+
+    values: np.ndarray
+    groups: int = 1
 
 
 @dataclass
@@ -99,4 +109,17 @@ class Method(Protocol):
 
     def apply(self, model: nn.Module, settings: Mapping[str, Setting]) -> Applied:
         """Applies settings by layer name to a captured model. Warns NoEffectWarning when nothing changed."""
+        ...
+
+
+class Pruning(Method, Protocol):
+    """A method whose CARD says that it prunes. Its zeros are set in the exported graph, before that is quantised."""
+
+    def keep(self, weights: Mapping[str, Weight], settings: Mapping[str, Setting]) -> dict[str, np.ndarray]:
+        """Layer to what stays of its weight, bool in its shape, for those of `weights` (by layer) that lose something.
+        Warns NoEffectWarning when nothing goes."""
+        ...
+
+    def feature(self, setting: Setting) -> str:
+        """The entry of the capability contract that says what a runtime does with the zeros."""
         ...

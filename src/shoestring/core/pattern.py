@@ -29,6 +29,14 @@ class BlockPattern:
     def __str__(self) -> str:
         return f"{self.outputs}x{self.inputs}"
 
+    def within(self, shape: tuple[int, ...], groups: int = 1) -> "BlockPattern":
+        """The largest pattern of at most these sides that a group of a weight [O, I, ...] can fill: itself if it fits."""
+        return BlockPattern(min(self.outputs, max(1, shape[0] // groups)), min(self.inputs, shape[1]))
+
+    def sizes(self, shape: tuple[int, ...], groups: int = 1) -> np.ndarray:
+        """How many weights each block of `shape` really holds, in the shape of `norms`; fewer at ragged edges."""
+        return self._blocks(np.ones(shape, np.int8), groups).sum(axis=(2, 4)).astype(np.int64)
+
     def norms(self, weight: np.ndarray, groups: int = 1) -> np.ndarray:
         """Euclidean norm of every block. `weight`: [O, I, ...] (I inputs of one group) to
         [groups, ceil(O / groups / outputs), ceil(I / inputs), taps], float64."""

@@ -12,11 +12,14 @@ from onnx import ModelProto, NodeProto
 from shoestring.core.counts import Counts, sparse
 from shoestring.core.elementwise import elementwise
 from shoestring.core.layer import Layer
+from shoestring.core.pattern import BlockPattern
 from shoestring.deploy.inventory import layers_of_nodes
+from shoestring.deploy.normal_form import INTEGER_LAYERS, output_axis
 from shoestring.deploy.packing import shift_of
 from shoestring.deploy.rewrite import WEIGHTED, attributes, initialisers
 
 FLOAT = 32
+BLOCKS = (BlockPattern(4, 1), BlockPattern(8, 1), BlockPattern(4, 4))  # that a mask may speak of
 
 
 def counts(model: ModelProto, accumulator_bits: int = FLOAT) -> dict[str, Counts]:
@@ -25,8 +28,9 @@ def counts(model: ModelProto, accumulator_bits: int = FLOAT) -> dict[str, Counts
 
     A layer whose input and weight come from codes multiplies codes: a weight is as wide as its largest code, an
     activation as its quantiser and the Clip behind that. All else is done on floats, elementwise work too. Weights are
-    stored sparse, with a mask bit for each, where that is not larger. Scales, biases and constants take 32 bits; a
-    weight that several layers read is stored once. Raises BadInput for an operator that no rule is known for."""
+    stored sparse, with a mask bit for each or for each block of them, where that is not larger. Scales, biases and
+    constants take 32 bits; a weight that several layers read is stored once. Raises BadInput for an operator that no
+    rule is known for."""
     constants, makers = initialisers(model), {name: node for node in model.graph.node for name in node.output}
     found, stored = {}, set()
     for node, layer in layers_of_nodes(model):
@@ -67,10 +71,22 @@ def _weighted(
         bits = bits_of(weight)
     else:
         bits = _width(node.input[1], constants, makers)
-    kept = layer.weights if weight is None else int(np.count_nonzero(weight))
-    if kept * bits + layer.weights > layer.weights * bits:
-        kept = layer.weights
-    return sparse(layer, kept, layer.weights if kept < layer.weights else 0, bits, reads, accumulator_bits)
+    kept, mask_bits = layer.weights, 0
+    if weight is not None and layer.weight:
+        kept, mask_bits = _stored(weight, node, layer.groups, bits)
+    return sparse(layer, kept, mask_bits, bits, reads, accumulator_bits)
+
+
+def _stored(weight: np.ndarray, node: NodeProto, groups: int, bits: int) -> tuple[int, int]:
+    """How many weights of `bits` are stored, and the bits of the mask that says which. Zeros are left out one by one,
+    with a bit for each weight, or in blocks, with a bit for each block; or nothing is, where that takes less."""
+    forms = [(int(np.count_nonzero(weight)), weight.size)]
+    if node.op_type in INTEGER_LAYERS:
+        full = np.moveaxis(weight, output_axis(node, weight.ndim), 0) != 0
+        for pattern in BLOCKS:
+            some = pattern.norms(full, groups) > 0
+            forms.append((int(pattern.sizes(full.shape, groups)[some].sum()), some.size))
+    return min([*forms, (weight.size, 0)], key=lambda form: form[0] * bits + form[1])
 
 
 def bits_of(codes: np.ndarray) -> int:

@@ -11,9 +11,10 @@ float32 and saturates:
   with fused multiply-add), then `table[...]`.
 """
 
+import math
 import struct
-from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, field, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 import numpy as np
@@ -57,10 +58,12 @@ class Requantise:
 
 @dataclass(frozen=True)
 class Sum:
-    """A second tensor, added to the codes that a layer would write: `sum(codes, tensor)` with `scale_a` for the codes.
-    `scales`: float32 [3]: scale_a, scale_b, fixed. `tensor` NONE: nothing is added."""
+    """A second tensor, added to the codes that a layer would write: `sum(codes, tensor)`, or `sum(tensor, codes)` where
+    `swapped` is 1: the roundings are not symmetric. `scales`: float32 [3]: scale_a, scale_b, fixed. `tensor` NONE:
+    nothing is added."""
 
     tensor: int = NONE
+    swapped: int = 0
     scales: Const = Const()
     low: int = 0
     high: int = 255
@@ -97,7 +100,8 @@ class Dequantise(Op):
 @dataclass(frozen=True)
 class Conv(Op):
     """Convolution [C, H, W] to [O, Ho, Wo], dense or with zeros: `weight` s8 [O, C / groups, kh, kw]; padding is
-    `x_zero`. With an output of f32 it writes float32(acc) * multiplier and nothing else of `requantise` but the bias."""
+    `x_zero`. To an output of f32 it writes float32(acc) * multiplier and uses nothing else of `requantise` but the
+    bias."""
 
     kind: ClassVar[int] = 3
     weight: Const
@@ -126,7 +130,7 @@ class Linear(Op):
 
 @dataclass(frozen=True)
 class Add(Op):
-    """u8 + u8 of one shape: `sum(input, sum.tensor)`."""
+    """u8 + u8 of one shape: `sum(input, sum.tensor)`, or swapped."""
 
     kind: ClassVar[int] = 5
     sum: Sum
@@ -158,7 +162,8 @@ class MaxPool(Op):
 
 @dataclass(frozen=True)
 class AveragePool(Op):
-    """[C, H, W] to [C, Ho, Wo]: requantised(sum of (code - x_zero)) with the multiplier `s_x / (count * s_y)`;
+    """[C, H, W] to [C, Ho, Wo]: requantised(sum of (code - x_zero)) with the multiplier `s_x / (s_y * count)`. A global
+    mean equals ONNX Runtime's; windows there are sums of dequantised floats, a code apart at rounding borders.
     `multiplier` has kh * kw elements, entry n - 1 for windows of n elements (padding is not counted unless
     `count_padding`, then the last entry always). The kernel of a global pool is the picture."""
 
@@ -218,6 +223,15 @@ class Program:
         """The elements of a constant, read-only."""
         return np.frombuffer(self.pool, dtype, at.count, at.offset)
 
+    def moved(self) -> list[int]:
+        """Bytes of the tensors that each op reads and writes for an image."""
+        sizes = [math.prod(tensor.shape) * np.dtype(DTYPES[tensor.dtype]).itemsize for tensor in self.tensors]
+        found = []
+        for op in self.ops:
+            added = getattr(op, "sum", Sum()).tensor, getattr(op, "other", NONE)
+            found.append(sum(sizes[index] for index in (op.input, op.output, *added) if index != NONE))
+        return found
+
     def to_bytes(self) -> bytes:
         """Little-endian. MAGIC; int32: tensors, ops, inputs, outputs; int64: bytes of the pool; for each tensor int32
         dtype, rank, extents; inputs; outputs; for each op int32 kind, number of words, words (the fields in order,
@@ -235,23 +249,32 @@ class Program:
 
 
 class Pool:
-    """Gathers the constants of a program; equal ones are stored once."""
+    """Gathers the constants of a program. Small equal ones are stored once, and so is one array that is added twice."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self._arrays: dict[int, np.ndarray] = {}  # by offset, in their order
+        self._offsets: dict[object, int] = {}
         self._size = 0
-        self._known: dict[bytes, int] = {}
 
     def add(self, array: np.ndarray) -> Const:
-        data = np.ascontiguousarray(array).tobytes()
-        if data not in self._known:
-            self._known[data] = self._size
-            self._parts.append(data + bytes(-len(data) % ALIGNMENT))
-            self._size += len(self._parts[-1])
-        return Const(self._known[data], array.size)
+        data = np.ascontiguousarray(array)
+        small = data.nbytes <= 4096
+        key = data.tobytes() if small else (data.ctypes.data, data.nbytes)  # the array stays alive, so does its address
+        if key not in self._offsets:
+            self._offsets[key] = self._size
+            self._arrays[self._size] = data
+            self._size += -(-data.nbytes // ALIGNMENT) * ALIGNMENT
+        return Const(self._offsets[key], data.size)
+
+    def read(self, at: Const, dtype: type[np.generic]) -> np.ndarray:
+        """The elements of a constant that was added."""
+        return self._arrays[at.offset].reshape(-1).view(dtype)[: at.count]
 
     def bytes(self) -> bytes:
-        return b"".join(self._parts)
+        parts: list[bytes | memoryview] = []
+        for data in self._arrays.values():
+            parts += [data.reshape(-1).view(np.uint8).data, bytes(-data.nbytes % ALIGNMENT)]
+        return b"".join(parts)
 
 
 def _flat(values: Iterable[object]) -> Iterable[int]:

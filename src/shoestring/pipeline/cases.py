@@ -15,15 +15,15 @@ from shoestring.core.errors import BadInput
 from shoestring.core.layer import Layer
 from shoestring.core.schema import one_line
 from shoestring.deploy import runtimes, shoe
-from shoestring.deploy.check import check_graph, first_load
 from shoestring.deploy.dequantise import dequantise
 from shoestring.deploy.inventory import inventory
 from shoestring.deploy.normal_form import is_quantised
-from shoestring.deploy.rewrite import OPSET, fill_weights, infer, lean, shapes, tidy
-from shoestring.deploy.versions import to_opset
+from shoestring.deploy.rewrite import fill_weights, lean, shapes, tidy
 from shoestring.deploy.wire import parse_model
+from shoestring.pipeline.files import opened, stored
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import calibrate, with_best_rule
+from shoestring.pipeline.pruning import multiplications, pruned_layers, zeros
 from shoestring.pipeline.receipt import Case
 from shoestring.pipeline.samples import Samples
 
@@ -49,7 +49,7 @@ def case_of(path: str, device: Device, original: Original | None = None, samples
     dense8 = _dense8(reference, layers, samples)
     if dense8 is None:
         notes.append("No dense 8-bit baseline: the network has no convolution or linear layer.")
-    macs = sum(layer.macs for layer in layers)
+    empty = zeros(subject, pruned_layers(shoe.read(path).provenance.get("methods"))) if path.endswith(".shoe") else {}
     return Case(
         file=Path(path).name,
         subject=subject,
@@ -58,7 +58,7 @@ def case_of(path: str, device: Device, original: Original | None = None, samples
         size=shoe.size(shoe.read(path)) if path.endswith(".shoe") else Path(path).stat().st_size,
         device=device,
         layers=[layer.name for layer in layers if layer.weight],
-        macs=(macs, macs),
+        macs=(multiplications(layers, {}), multiplications(layers, empty)),
         samples=samples,
         trained=trained,
         notes=tuple(notes),
@@ -92,44 +92,27 @@ def split_of(path: str) -> dict[str, Any]:
     return {name: told[name] for name, kind in _TOLD.items() if type(told.get(name)) is kind}
 
 
-def usable_runtime(path: str) -> str:
-    """The runtime that a `.shoe` was measured on, when it is installed here; else onnxruntime."""
-    measured = shoe.read(path).points[0].measured.get("runtime") if path.endswith(".shoe") else None
-    return str(measured) if measured in runtimes.installed() else "onnxruntime"
-
-
 def _read(path: str, runtime: str) -> tuple[ModelProto, ModelProto | None, list[str]]:
     """The graph of a file, the stored original if it has one, and notes."""
-    if path.endswith(".shoe"):
-        artifact = shoe.read(path)
-        data, stored = artifact.onnx(), artifact.original
-        notes = ["No training was done."] if artifact.provenance.get("epochs") == 0 else []
-        original = None if stored is None else _filled(stored, path, runtime)
-    elif path.endswith(".onnx"):
-        try:
-            data = Path(path).read_bytes()
-        except OSError as error:
-            raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
-        original, notes = None, []
-    else:
-        raise BadInput(f"{path}: is neither a .shoe nor an .onnx file")
-    return _opened(data, path, runtime), original, notes
+    subject = _single(opened(stored(path), path, runtime), path)
+    if not path.endswith(".shoe"):
+        return subject, None, []
+    artifact = shoe.read(path)
+    notes = ["No training was done."] if artifact.provenance.get("epochs") == 0 else []
+    original = None if artifact.original is None else _filled(artifact.original, path, runtime)
+    return subject, original, notes
 
 
-def _filled(stored: bytes, path: str, runtime: str) -> ModelProto:
+def _filled(weightless: bytes, path: str, runtime: str) -> ModelProto:
     """A stored original with made-up weights. Without them it would fail the checks, so they are filled in first."""
     try:
-        data = lean(fill_weights(parse_model(stored)))
+        data = lean(fill_weights(parse_model(weightless)))
     except (ValueError, BadInput) as error:
         raise BadInput(f"{path}: its stored original: {one_line(error)}") from None
-    return _opened(data, path, runtime)
+    return _single(opened(data, path, runtimes.for_floats(runtime)), path)
 
 
-def _opened(data: bytes, path: str, runtime: str) -> ModelProto:
-    """A graph from a stranger, checked and tried, at our opset and batch 1."""
-    model = check_graph(data, path)
-    first_load(data, path, runtime)
-    model = infer(to_opset(model, OPSET))
+def _single(model: ModelProto, path: str) -> ModelProto:
     if len(model.graph.input) != 1 or len(model.graph.output) != 1:
         raise BadInput(f"{path}: one input and one output are needed to measure it")
     return model

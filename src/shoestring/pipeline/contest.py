@@ -53,26 +53,30 @@ class Contest:
         return tuple(dict.fromkeys(entrant.precision for entrant in self.baselines))
 
     def best(self, precision: str) -> Entrant | None:
-        """The fastest baseline of a precision."""
-        return min((e for e in self.baselines if e.precision == precision), key=lambda e: self.ms(e.key), default=None)
+        """The fastest baseline of a precision on a stock runtime."""
+        stock = (e for e in self.baselines if e.precision == precision and e.runtime in runtimes.STOCK)
+        return min(stock, key=lambda e: self.ms(e.key), default=None)
 
     def ratio(self, entrant: Entrant) -> Interval:
         return self.timings.ratio(SUBJECT, entrant.key)
 
 
 def entrants(
-    original: ModelProto, int8: ModelProto | None, installed: tuple[str, ...], qualities: Mapping[str, float | None]
+    original: ModelProto, int8: ModelProto | None, runtime: str, qualities: Mapping[str, float | None]
 ) -> list[Entrant]:
-    """The baselines on every runtime installed. `qualities`: precision to what it reached, where it was judged."""
+    """The baselines on every stock runtime, and dense int8 on the subject's `runtime` when that is another: the figure
+    that tells its own speed from that of the structure. `qualities`: precision to what it reached, where judged."""
     graphs = {"fp32": lean(original)}
     if int8 is not None:
         graphs["int8"] = lean(int8)
     found = []
-    for name in installed:
+    for name in runtimes.installed(runtimes.STOCK):
         for precision, graph in graphs.items():
             found.append(Entrant(precision, name, graph, len(graph), qualities.get(precision)))
         if runtimes.get(name).default_precision() == "bf16":
             found.append(Entrant("bf16", name, graphs["fp32"], len(graphs["fp32"]), note="the runtime's default"))
+    if int8 is not None and runtime not in runtimes.STOCK:
+        found.append(Entrant("int8", runtime, graphs["int8"], len(graphs["int8"]), qualities.get("int8")))
     return found
 
 
@@ -134,13 +138,22 @@ def speedups(contest: Contest, macs: tuple[int, int]) -> tuple[Speedup, ...]:
 
 def _split(contest: Contest, best: Entrant, ratio: float) -> dict[str, float]:
     """Factors that multiply to `ratio`: another runtime for the same precision, then the subject's precision, then a
-    sparser or smaller structure. Empty when the subject's runtime did not run the baselines."""
-    here = f"{best.precision}@{contest.subject.runtime}"
-    dense = f"{contest.subject.precision}@{contest.subject.runtime}"
-    if here not in contest.timings.wall or dense not in contest.timings.wall:
+    sparser or smaller structure. Where the subject's runtime cannot run the baseline (floats on the engine) precision
+    comes first, on the stock runtimes. Empty when neither way was measured."""
+    subject = contest.subject
+    dense = f"{subject.precision}@{subject.runtime}"
+    here = f"{best.precision}@{subject.runtime}"
+    stock = contest.best(subject.precision)
+    if dense not in contest.timings.wall:
         return {}
-    runtime = contest.ms(best.key) / contest.ms(here)
-    precision = contest.ms(here) / contest.ms(dense)
+    if here in contest.timings.wall:
+        runtime = contest.ms(best.key) / contest.ms(here)
+        precision = contest.ms(here) / contest.ms(dense)
+    elif stock is not None:
+        runtime = contest.ms(stock.key) / contest.ms(dense)
+        precision = contest.ms(best.key) / contest.ms(stock.key)
+    else:
+        return {}
     return {"runtime": runtime, "precision": precision, "structure": ratio / (runtime * precision)}
 
 

@@ -19,10 +19,11 @@ from shoestring.pipeline.artifact import Story, contents, measured
 from shoestring.pipeline.asked import asked
 from shoestring.pipeline.device import here
 from shoestring.pipeline.learned import learn, lowered
-from shoestring.pipeline.notes import how, what, worse
+from shoestring.pipeline.notes import how, what, worse, zeroed
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.plan import INT8, Chosen, everywhere, planned
 from shoestring.pipeline.post_training import eight_bit
+from shoestring.pipeline.pruning import multiplications, prune, written, zeros
 from shoestring.pipeline.receipt import Case, Progress, measure
 from shoestring.pipeline.samples import Samples
 from shoestring.pipeline.stopwatch import fastest
@@ -75,7 +76,7 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
     receipt's verdict. Training that was stopped goes on where it was. Of several processes (torchrun) the first
     measures and writes; the others only help to train, and return None. Raises BadInput for what cannot be done and
     NotMet when the parity gate finds that the runtime does not compute what was fitted; in both cases nothing is
-    written. Warns NoEffectWarning when the plan leaves every layer as it is."""
+    written. Warns NoEffectWarning when the plan leaves every layer as it is, and when nothing was pruned."""
     report = progress or (lambda stage, share: None)
     if request.out.suffix != ".shoe":
         raise BadInput(f"{request.out}: what is written is a .shoe file; name it {request.out.stem}.shoe")
@@ -90,21 +91,25 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
         learned = learn(original, samples, method, settings, request.recipe, request.checkpoints, report)
         if not learned.leader:
             return None
+    pruned = prune(original, method, settings) if method.CARD.prunes else None
 
     report("calibrating", 0.0)
-    network = eight_bit(original, samples, None if learned else next(iter(settings.values())))
-    dense8 = network.build()
+    network = eight_bit(original, samples, None if learned or pruned else next(iter(settings.values())))
+    made8 = dense8 = network.build()
+    if pruned is not None:
+        network = eight_bit(pruned.original, samples)
+        made8 = network.build()
     report("calibrating", 1.0)
 
-    device = here(request.runtime or fastest(dense8, request.threads), request.threads)
+    device = here(request.runtime or fastest(made8, request.threads), request.threads)
     with pinned(device.threads):
         variants = {FLOAT: original.graph, INT8: dense8}
         names = [layer.name for layer in original.layers]
         table = latency_table(variants, names, device, progress=lambda share: report("latency table", share))
     if learned is not None:
         chosen, subject = Chosen({name: str(setting) for name, setting in settings.items()}), lowered(learned, device)
-    elif request.methods:
-        chosen, subject = everywhere(network), dense8
+    elif request.methods or device.runtime not in runtimes.STOCK:  # the engine has no fp32 to choose
+        chosen, subject = everywhere(network), made8
     else:
         chosen, subject = planned(original.layers, network, table, request.budget, device, report)
 
@@ -118,7 +123,7 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
     report("parity gate", 1.0)
 
     story = Story(
-        methods={layer.name: str(settings[layer.name]) for layer in original.layers if layer.name in chosen.quantised},
+        methods={name: text for name, text in written(settings, pruned).items() if name in chosen.quantised},
         ranges=network.rule if learned is None else "",
         budget=str(request.budget),
         seed=request.seed,
@@ -127,7 +132,7 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
     )
     bits = learned.bits if learned else {}
     made = contents(original, subject, story, request.preprocess, request.labels, bits)
-    macs = sum(layer.macs for layer in original.layers)
+    empty = zeros(subject, pruned.settings) if pruned else {}
     case = Case(
         file=request.out.name,
         subject=subject,
@@ -136,10 +141,14 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
         size=shoe.size(made),
         device=device,
         layers=[layer.name for layer in original.layers if layer.weight],
-        macs=(macs, macs),
+        macs=(multiplications(original.layers, {}), multiplications(original.layers, empty)),
         samples=samples,
         trained=original.trained,
-        notes=(*how(samples, network, chosen, learned), *what(original, samples, chosen, compared)),
+        notes=(
+            *how(samples, network, chosen, learned),
+            *zeroed(original, pruned, empty, device),
+            *what(original, samples, chosen, compared),
+        ),
     )
     receipt = measure(case, _gated(request.budget, original, samples), request.batch, request.seconds, progress)
     receipt = replace(receipt, notes=(*receipt.notes, *worse(receipt)))

@@ -1,7 +1,9 @@
 """What a reader of a fit's receipt must know, in sentences."""
 
 from collections import Counter
+from collections.abc import Mapping
 
+from shoestring.core.device import Device
 from shoestring.core.receipt import Receipt
 from shoestring.deploy import parity
 from shoestring.deploy.matmul_nbits import OPERATOR
@@ -9,6 +11,7 @@ from shoestring.pipeline.learned import Learned
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.plan import Chosen
 from shoestring.pipeline.post_training import EightBit
+from shoestring.pipeline.pruning import Pruned, first_call, multiplications
 from shoestring.pipeline.samples import Samples
 
 _WORTH_A_WORD = 1.03  # smaller differences to dense 8 bits come and go with the weather
@@ -36,6 +39,25 @@ def how(samples: Samples, network: EightBit, chosen: Chosen, learned: Learned | 
     if products:
         notes.append(f"{products} linear layers are executed at their bits ({OPERATOR}); what they read is at 8.")
     return tuple(notes)
+
+
+def zeroed(original: Original, pruned: Pruned | None, empty: Mapping[str, float], device: Device) -> tuple[str, ...]:
+    """What was pruned, and what the runtime makes of it. `empty`: layer to its share of zeros."""
+    if pruned is None or not empty:
+        return ()
+    sizes = {first_call(layer.name, empty): layer.weights for layer in original.layers}
+    gone = sum(share * sizes[name] for name, share in empty.items())
+    left = multiplications(original.layers, empty) / multiplications(original.layers, {})
+    told = [
+        "Pruned in one shot, without training to make up for it: "
+        f"{100 * gone / sum(sizes[name] for name in empty):.1f} % of the weights of {len(empty)} layers are zero. They "
+        f"are {100 * gone / sum(sizes.values()):.1f} % of all, in {100 * (1 - left):.1f} % of the multiplications."
+    ]
+    for feature in pruned.features:
+        entry = device.verdict(feature)
+        said = f"{entry.verdict}. {entry.note} ({entry.source})" if entry else "nobody has measured what it does."
+        told.append(f"{device.runtime}, {feature}: {said}")
+    return tuple(told)
 
 
 def worse(receipt: Receipt) -> tuple[str, ...]:

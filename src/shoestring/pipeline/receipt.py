@@ -63,7 +63,7 @@ def measure(
         None if g is None else rebatch(g, batch) for g in (case.subject, case.original, case.int8)
     )
     assert subject is not None and original is not None
-    baselines = entrants(original, int8, runtimes.installed(), qualities)
+    baselines = entrants(original, int8, runtime, qualities)
     for name, graph in (case.others or {}).items():
         data = lean(rebatch(graph, batch))
         baselines += [Entrant(name, r, data, len(data)) for r in runtimes.installed()]
@@ -149,11 +149,13 @@ def _layer_times(case: Case, report: Progress) -> tuple[LayerTime, ...]:
     if not case.layers:
         return ()
     report("profiling layers", 0.0)
-    runtime, found = runtimes.get(case.device.runtime), []
-    for graph, precision in ((case.original, "fp32"), (case.subject, "default")):
-        session = runtime.open(
-            graph.SerializeToString(), threads=case.device.threads, precision=precision, profile=True
-        )
+    name, found = case.device.runtime, []
+    for graph, runtime, precision in (
+        (case.original, runtimes.for_floats(name), "fp32"),
+        (case.subject, name, "default"),
+    ):
+        data = graph.SerializeToString()
+        session = runtimes.get(runtime).open(data, threads=case.device.threads, precision=precision, profile=True)
         x = np.zeros(session.inputs[0].shape, np.float32)
         found.append(attribute(session.profile(x), case.layers, graph)[0])
     before, after = found

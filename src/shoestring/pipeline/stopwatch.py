@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 from onnx import ModelProto
 
+from shoestring.core.errors import BadInput
 from shoestring.deploy import runtimes
 from shoestring.measure.machine import pinned
 from shoestring.measure.timing import Schedule, interleave
@@ -30,9 +31,20 @@ def milliseconds(
 
 
 def fastest(graph: ModelProto, threads: int) -> str:
-    """The runtime that runs this graph fastest here."""
-    names = runtimes.installed()
+    """The runtime that runs this graph fastest here, of those that take it."""
+    names = [name for name in runtimes.installed() if takes(name, graph)]
     if len(names) == 1:
         return names[0]
     times = milliseconds({name: (graph, name) for name in names}, threads)
     return min(times, key=times.__getitem__)
+
+
+def takes(name: str, graph: ModelProto) -> bool:
+    """The stock runtimes take everything, or say so when they are asked for it; the engine has no floats."""
+    if name in runtimes.STOCK:
+        return True
+    try:
+        runtimes.get(name).open(graph.SerializeToString(), threads=1)
+    except BadInput:
+        return False
+    return True

@@ -26,7 +26,7 @@ _PROFILED_RUNS = 30
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """`totals`: option to ms of the whole network. `layers`: layer to option to ms; layers that the runtime fused away
+    """`totals`: option to ms of the whole network (FLOAT on the base runtime where the device's has no floats). `layers`: layer to option to ms; layers that the runtime fused away
     cost 0. `rest`: option to ms of what belongs to no layer (reorders, quantising the input)."""
 
     device: str
@@ -68,7 +68,7 @@ def attribute(profile: Mapping[str, float], layers: Iterable[str], model: ModelP
     writers = {name: node.name for node in model.graph.node for name in node.output if name in outputs}
     for node, ms in profile.items():
         called = writers.get(node, node)
-        owner = next((name for name in by_length if _begins(called, name)), None)
+        owner = next((name for name in by_length if begins(called, name)), None)
         if owner is None:
             rest += ms
         else:
@@ -76,7 +76,8 @@ def attribute(profile: Mapping[str, float], layers: Iterable[str], model: ModelP
     return times, rest
 
 
-def _begins(node: str, layer: str) -> bool:
+def begins(node: str, layer: str) -> bool:
+    """Whether a runtime's name of a node is a layer's with something appended."""
     return node.startswith(layer) and not re.match(r"[A-Za-z0-9.]", node[len(layer) :])
 
 
@@ -87,9 +88,9 @@ def _measure(
     seconds: float,
     progress: Callable[[float], object] | None,
 ) -> LatencyTable:
-    runtime = runtimes.get(device.runtime)
     graphs = {option: model.SerializeToString() for option, model in variants.items()}
-    sessions = {option: runtime.open(graph, threads=device.threads) for option, graph in graphs.items()}
+    used = {o: runtimes.get(runtimes.for_floats(device.runtime) if o == FLOAT else device.runtime) for o in graphs}
+    sessions = {option: used[option].open(graph, threads=device.threads) for option, graph in graphs.items()}
     x = np.zeros(next(iter(sessions.values())).inputs[0].shape, np.float32)
     schedule = Schedule(seconds=seconds, threads=device.threads)
     timings = interleave({option: partial(session, x) for option, session in sessions.items()}, schedule, progress)
@@ -97,7 +98,7 @@ def _measure(
     layers: dict[str, dict[str, float]] = {name: {} for name in names}
     rest: dict[str, float] = {}
     for option, graph in graphs.items():
-        profiled = runtime.open(graph, threads=device.threads, profile=True).profile(x, runs=_PROFILED_RUNS)
+        profiled = used[option].open(graph, threads=device.threads, profile=True).profile(x, runs=_PROFILED_RUNS)
         times, other = attribute(profiled, names, variants[option])
         scale = totals[option] / max(sum(times.values()) + other, 1e-9)
         rest[option] = other * scale

@@ -21,7 +21,7 @@ class Column:
 
     @property
     def width(self) -> int:
-        return max(len(self.heading.removeprefix(">")), *map(len, self.cells))
+        return max(map(len, (self.heading.removeprefix(">"), *self.cells)))
 
 
 def overview(explanation: Explanation) -> Iterator[tuple[str, str]]:

@@ -58,7 +58,7 @@ def bars(key: str, title: str, rows: Sequence[Bar]) -> Markup:
         if row.low is not None and row.high is not None:
             shapes += _whisker(percent(row.low, scale), percent(row.high, scale), top + _BAR + _THICK / 2)
     told = "; ".join(f"{row.label}: {row.text} {row.aside}".rstrip() for row in rows)
-    return _picture(key, title, told, len(rows) * _ROW, shapes)
+    return picture(key, title, told, len(rows) * _ROW, shapes)
 
 
 def waterfall(key: str, title: str, ends: tuple[str, str], factors: Mapping[str, float]) -> Markup:
@@ -73,14 +73,14 @@ def waterfall(key: str, title: str, ends: tuple[str, str], factors: Mapping[str,
         top = index * _ROW
         before, after = percent(levels[index - 1], scale), percent(levels[index], scale)
         slower = " slower" if factor < 1 else ""
-        shapes.append(_line(before, top - _ROW + _BAR + _THICK, before, top + _BAR, "join"))
+        shapes.append(line(before, top - _ROW + _BAR + _THICK, before, top + _BAR, "join"))
         shapes += _heading(name, times(factor) + slower, "", top, False)
         shapes.append(_rect(min(before, after), abs(before - after), top, "loss" if slower else "gain"))
     top, last = (len(factors) + 1) * _ROW, percent(levels[-1], scale)
-    shapes.append(_line(last, top - _ROW + _BAR + _THICK, last, top + _BAR, "join"))
+    shapes.append(line(last, top - _ROW + _BAR + _THICK, last, top + _BAR, "join"))
     shapes += [*_heading(ends[1], f"{number(100 * levels[-1])} %", "", top, True), _rect(0, last, top, "subject")]
     told = ", ".join(f"{name} {times(factor)}" for name, factor in factors.items())
-    return _picture(key, title, f"Factors: {told}. Left of the time: {number(100 * levels[-1])} %.", top + _ROW, shapes)
+    return picture(key, title, f"Factors: {told}. Left of the time: {number(100 * levels[-1])} %.", top + _ROW, shapes)
 
 
 def span(key: str, title: str, data: Span) -> Markup:
@@ -97,21 +97,21 @@ def span(key: str, title: str, data: Span) -> Markup:
     interval_ = element(
         "rect", x=f"{low:.3f}%", y=middle - 5, width=f"{high - low:.3f}%", height=10, rx=5, class_="interval"
     )
-    shapes = [_line(0, middle, 100, middle, "axis"), interval_]
+    shapes = [line(0, middle, 100, middle, "axis"), interval_]
     told = f"Difference {fixed(data.value, signed=True)} {data.unit}, "
     told += f"95 % interval {interval(data.low, data.high, signed=True)}"
     if data.limit is not None:
         edge, name = at(data.limit), f"limit {fixed(data.limit, signed=True)}"
         beyond = element("rect", x=0, y=middle - 26, width=f"{edge:.3f}%", height=52, class_="beyond")
-        shapes = [beyond, *shapes, _line(edge, middle - 34, edge, middle + 26, "limit")]
+        shapes = [beyond, *shapes, line(edge, middle - 34, edge, middle + 26, "limit")]
         shapes.append(_label(edge, middle - 42, name, "quiet"))
         told += f", {name}"
     shapes += [
-        _line(at(0), middle - 26, at(0), middle + 34, "zero"),
+        line(at(0), middle - 26, at(0), middle + 34, "zero"),
         _label(at(0), middle + 50, "original", "quiet"),
         element("circle", cx=f"{at(data.value):.3f}%", cy=middle, r=7, class_="point"),
     ]
-    return _picture(key, title, f"{told}.", middle + 58, shapes)
+    return picture(key, title, f"{told}.", middle + 58, shapes)
 
 
 def thin_bars(bars_: Sequence[tuple[str, float]], scale: float) -> Markup:
@@ -130,10 +130,20 @@ def mark(verdict: str) -> Markup:
     return element("svg", path, viewBox="0 0 24 24", width=36, height=36, aria_hidden="true", class_="mark")
 
 
-def _picture(key: str, title: str, told: str, height: float, shapes: Sequence[Markup]) -> Markup:
+def picture(key: str, title: str, told: str, height: float, shapes: Sequence[Markup]) -> Markup:
+    """The frame of a picture: `title` and `told` are what those get who cannot see it."""
     named = element("title", title, id=f"{key}-title"), element("desc", told, id=f"{key}-desc")
     labels = {"aria_labelledby": f"{key}-title", "aria_describedby": f"{key}-desc"}
     return element("svg", *named, *shapes, width="100%", height=f"{height:g}", role="img", class_="picture", **labels)
+
+
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
+    return element("line", x1=f"{x1:.3f}%", y1=f"{y1:g}", x2=f"{x2:.3f}%", y2=f"{y2:g}", class_=kind)
+
+
+def words(x: float, y: float, text: str, kind: str, anchor: str) -> Markup:
+    """A text on its baseline `y`; `anchor`: which of its ends is at `x` per cent (start, middle, end)."""
+    return element("text", text, x=f"{x:.3f}%", y=f"{y:g}", text_anchor=anchor, class_=kind)
 
 
 def _heading(label: str, text: str, aside: str, top: float, subject: bool) -> list[Markup]:
@@ -152,15 +162,10 @@ def _rect(left: float, width: float, top: float, kind: str) -> Markup:
 
 
 def _whisker(low: float, high: float, middle: float) -> list[Markup]:
-    caps = [_line(end, middle - 5, end, middle + 5, "whisker") for end in (low, high)]
-    return [_line(low, middle, high, middle, "whisker"), *caps]
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
-    return element("line", x1=f"{x1:.3f}%", y1=f"{y1:g}", x2=f"{x2:.3f}%", y2=f"{y2:g}", class_=kind)
+    caps = [line(end, middle - 5, end, middle + 5, "whisker") for end in (low, high)]
+    return [line(low, middle, high, middle, "whisker"), *caps]
 
 
 def _label(x: float, y: float, text: str, kind: str) -> Markup:
     """A text at `x` per cent that stays inside the picture."""
-    anchor = "start" if x < 15 else "end" if x > 85 else "middle"
-    return element("text", text, x=f"{x:.3f}%", y=y, text_anchor=anchor, class_=kind)
+    return words(x, y, text, kind, "start" if x < 15 else "end" if x > 85 else "middle")

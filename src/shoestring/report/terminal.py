@@ -13,7 +13,7 @@ from rich.text import Text
 from shoestring.report.wording import clean
 
 _ASCII = str.maketrans(
-    {"×": "x", "−": "-", "–": "-", "…": "~", "→": "->", "²": "^2", "≤": "<=", "≥": ">=", "\ufffd": "?"}
+    {"×": "x", "−": "-", "–": "-", "…": "~", "→": "->", "²": "^2", "█": "#", "≤": "<=", "≥": ">=", "\ufffd": "?"}
 )
 
 GAP = 2  # characters between two columns

@@ -23,6 +23,7 @@ CARD = Card(
     paper="Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, "
     "arXiv 1712.05877",
     kinds=(CONV, DEPTHWISE, LINEAR),
+    after=("magnitude",),
 )
 RANGES = ("min-max", "percentile", "mse", "entropy")
 

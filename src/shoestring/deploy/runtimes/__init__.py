@@ -1,10 +1,11 @@
 """The runtimes that execute a file. One module each, all with the same four names:
 
-`version() -> str`, `default_precision() -> str` ("fp32", or "bf16" where the runtime lowers float by itself),
-`open(onnx, threads, precision, profile, keep) -> Session` and `NAME`.
+`NAME`, `version() -> str`, `default_precision() -> str` ("fp32", or "bf16" where it lowers floats by itself) and
+`open(onnx, threads, precision, profile, literal) -> Session`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -13,9 +14,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import onnx
 
+from shoestring import engine
 from shoestring.core.errors import BadInput
 
-NAMES = ("onnxruntime", "openvino")
+STOCK = ("onnxruntime", "openvino")  # what anybody has: a speed-up is measured against the best of them
+NAMES = (*STOCK, "engine")
 
 
 class TensorSpec(NamedTuple):
@@ -46,15 +49,27 @@ def last_layers(graph: bytes) -> dict[str, str]:
     return {name: node.name for node in model.node for name in node.output if name in outputs and node.name}
 
 
-def installed() -> tuple[str, ...]:
-    """The runtimes present here, the base one first."""
-    return tuple(name for name in NAMES if find_spec(name) is not None)
+def for_floats(name: str) -> str:
+    """The runtime to run a float graph on, beside 8-bit ones on `name`: the engine computes in integers only."""
+    return name if name in STOCK else STOCK[0]
+
+
+def installed(names: Iterable[str] = NAMES) -> tuple[str, ...]:
+    """Those of `names` that are present here, the base one first."""
+    return tuple(name for name in names if not _why_absent(name))
 
 
 def get(name: str) -> ModuleType:
     """The module of a runtime. Raises BadInput when it is unknown or absent."""
     if name not in NAMES:
         raise BadInput(f"runtime: unknown {name!r}; known are {', '.join(NAMES)}")
-    if find_spec(name) is None:
-        raise BadInput(f'runtime: {name} is not installed here; pip install "shoestring[{name}]"')
+    if reason := _why_absent(name):
+        raise BadInput(f"runtime: {reason}")
     return import_module(f"shoestring.deploy.runtimes.{name}")
+
+
+@cache
+def _why_absent(name: str) -> str:
+    if name == "engine":
+        return engine.why_absent()
+    return "" if find_spec(name) else f'{name} is not installed here; pip install "shoestring[{name}]"'

@@ -42,7 +42,8 @@ struct Requantise {
 };
 
 struct Sum {
-    int32_t tensor;  // -1: none
+    int32_t tensor;   // -1: none
+    int32_t swapped;  // 0: a is what the layer writes, b the tensor; 1: the other way round
     Const<float> scales;
     int32_t low, high;
     Const<uint8_t> table;

@@ -61,6 +61,7 @@ struct V {
 
     struct Dot {
         static constexpr int weight_bytes = 4;
+        static constexpr int input_offset = 0;
         using X = I;
         static X prepare(I quads) { return quads; }
         static I dot(I acc, X x, const int8_t* w) {
@@ -82,6 +83,7 @@ struct V {
     // Inputs 0 and 2, then 1 and 3, as 16-bit pairs.
     struct DotWide {
         static constexpr int weight_bytes = 8;
+        static constexpr int input_offset = 0;
         struct X {
             I even, odd;
         };
@@ -98,6 +100,77 @@ struct V {
         }
     };
 #endif
+
+    // Pointwise kernels and pools.
+    static F minf(F a, F b) { return _mm256_min_ps(a, b); }
+    static F maxf(F a, F b) { return _mm256_max_ps(a, b); }
+    static I sums(I acc, I x) { return _mm256_add_epi32(acc, _mm256_sad_epu8(x, _mm256_setzero_si256())); }
+    static constexpr bool cheap_lookup = false;
+    // A row of 16 entries is looked up by the low four bits; the upper four select among the sixteen rows, one bit after
+    // another, each shifted to where a blend looks.
+    struct Lookup {
+        I rows[16];
+        explicit Lookup(const uint8_t* table) {
+            for (int i = 0; i < 16; ++i)
+                rows[i] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)(table + 16 * i)));
+        }
+        template <int n>
+        void apply(I (&x)[n]) const {
+            for (I& one : x) one = find(one);
+        }
+
+    private:
+        I find(I x) const {
+            const I low = _mm256_and_si256(x, _mm256_set1_epi8(15));
+            const I bit4 = _mm256_slli_epi16(x, 3), bit5 = _mm256_slli_epi16(x, 2), bit6 = _mm256_slli_epi16(x, 1);
+            const auto row = [&](int i) { return _mm256_shuffle_epi8(rows[i], low); };
+            const auto of2 = [&](int i) { return _mm256_blendv_epi8(row(i), row(i + 1), bit4); };
+            const auto of4 = [&](int i) { return _mm256_blendv_epi8(of2(i), of2(i + 2), bit5); };
+            const auto of8 = [&](int i) { return _mm256_blendv_epi8(of4(i), of4(i + 4), bit6); };
+            return _mm256_blendv_epi8(of8(0), of8(8), x);
+        }
+    };
+
+    // Depthwise convolutions.
+    static I widen_u16(const uint8_t* p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)p)); }
+    static I dot_pairs(I acc, I x, const int8_t* w) { return _mm256_add_epi32(acc, _mm256_madd_epi16(x, splat_four(w))); }
+    template <int phases>
+    static I narrow_interleaved(const I* x, int32_t zero) {
+        if (phases == 1) return narrow_plain(x[0], x[1], x[2], x[3], zero);
+        const I codes = narrow(x[0], x[1], x[2], x[3], zero);  // of each vector four lanes in either half
+        if (phases == 4) {
+            const I order = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,  //
+                                             0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            return _mm256_shuffle_epi8(codes, order);
+        }
+        const I order = _mm256_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15,  //
+                                         0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+        return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(codes, order), 0xd8);
+    }
+
+    // Linear layers.
+    static I dot_bytes(I acc, I x, I w) {
+#ifdef SHOESTRING_AVX_VNNI
+        return _mm256_dpbusd_avx_epi32(acc, x, w);
+#else
+        return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), _mm256_set1_epi16(1)));
+#endif
+    }
+    static I dot_small(I acc, const I x[4], const I w[4]) {
+#ifdef SHOESTRING_AVX_VNNI
+        return add(dot_bytes(dot_bytes(acc, x[0], w[0]), x[1], w[1]),
+                   dot_bytes(dot_bytes(zero(), x[2], w[2]), x[3], w[3]));
+#else
+        // 4 * 2 * 255 * 15 fits into 16 bits.
+        const I a = _mm256_add_epi16(_mm256_maddubs_epi16(x[0], w[0]), _mm256_maddubs_epi16(x[1], w[1]));
+        const I b = _mm256_add_epi16(_mm256_maddubs_epi16(x[2], w[2]), _mm256_maddubs_epi16(x[3], w[3]));
+        return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_add_epi16(a, b), _mm256_set1_epi16(1)));
+#endif
+    }
+    template <int bits>
+    static I field(I x, int i) {
+        return _mm256_and_si256(_mm256_srli_epi16(x, bits * i), _mm256_set1_epi8((1 << bits) - 1));
+    }
 };
 
 }}  // namespace shoestring::(anonymous)

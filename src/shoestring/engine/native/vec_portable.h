@@ -56,9 +56,11 @@ struct V {
     static I max_u8(I a, I b) { return each_byte(a, b, true); }
     static I splat_u8(int32_t x) { I r; std::memset(r.v, x, bytes); return r; }
 
-    // acc + the sum of the four products u8 x s8 in each lane. `w`: the four weights.
+    // acc + the sum of the four products u8 x s8 in each lane. `w`: the four weights. An instruction set that has only
+    // s8 x s8 counts an input as (u8 - input_offset): who makes the bias adds input_offset * (the sum of the weights).
     struct Dot {
         static constexpr int weight_bytes = 4;
+        static constexpr int input_offset = 0;
         using X = I;
         static X prepare(I quads) { return quads; }
         static I dot(I acc, X x, const int8_t* w) {
@@ -70,6 +72,79 @@ struct V {
         static void pack_weights(const int8_t w[4], int8_t* out) { std::memcpy(out, w, 4); }
     };
     using DotWide = Dot;
+
+    // Pointwise kernels and pools.
+    static F minf(F a, F b) { EACH a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i]; return a; }  // b where either is NaN
+    static F maxf(F a, F b) { EACH a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i]; return a; }  // b where either is NaN
+    // acc + sums of some of the bytes, in any lanes: only the total over all lanes is fixed.
+    static I sums(I acc, I x) {
+        const uint8_t* b = (const uint8_t*)x.v;
+        EACH acc.v[i] += b[4 * i] + b[4 * i + 1] + b[4 * i + 2] + b[4 * i + 3];
+        return acc;
+    }
+    // A table of 256 bytes, applied to every byte of `n` vectors.
+    static constexpr bool cheap_lookup = true;  // whether it takes less time than a requantisation
+    struct Lookup {
+        const uint8_t* table;
+        explicit Lookup(const uint8_t* t) : table(t) {}
+        template <int n>
+        void apply(I (&x)[n]) const {
+            for (I& one : x)
+                for (int i = 0; i < bytes; ++i) ((uint8_t*)one.v)[i] = table[((uint8_t*)one.v)[i]];
+        }
+    };
+
+    // Depthwise convolutions. `bytes` / 2 bytes as 16-bit numbers.
+    static I widen_u16(const uint8_t* p) {
+        uint16_t wide[bytes / 2];
+        for (int i = 0; i < bytes / 2; ++i) wide[i] = p[i];
+        return load(wide);
+    }
+    // acc + the two products s16 x s16 in each lane. `w`: two 16-bit weights.
+    static I dot_pairs(I acc, I x, const int8_t* w) {
+        int16_t a[2 * lanes], b[2];
+        std::memcpy(a, x.v, bytes);
+        std::memcpy(b, w, 4);
+        EACH acc.v[i] += a[2 * i] * b[0] + a[2 * i + 1] * b[1];
+        return acc;
+    }
+    // Four vectors to codes like `narrow_plain`, but `phases` (1, 2 or 4) vectors at a time take turns: lane i of the
+    // first, of the second, ..., lane i + 1 of the first, ...
+    template <int phases>
+    static I narrow_interleaved(const I* x, int32_t zero) {
+        I r[4];
+        for (int k = 0; k < 4 * lanes; ++k) {
+            const int from = k / (phases * lanes) * phases + k % phases;
+            r[k / lanes].v[k % lanes] = x[from].v[k % (phases * lanes) / phases];
+        }
+        return pack(r[0], r[1], r[2], r[3], zero);
+    }
+
+    // Linear layers: outputs in lanes. Four bytes in every lane.
+    static I splat_four(const int8_t* x) { I r; EACH std::memcpy(&r.v[i], x, 4); return r; }
+    // acc + the four products u8 x s8 in each lane. Where `widens`, exact only if no
+    // pair of neighbouring products leaves 16 bits.
+    static I dot_bytes(I acc, I x, I w) {
+        const uint8_t* a = (const uint8_t*)x.v;
+        const int8_t* b = (const int8_t*)w.v;
+        I products = zero();
+        EACH for (int j = 0; j < 4; ++j) products.v[i] += a[4 * i + j] * b[4 * i + j];
+        return add(acc, products);
+    }
+    // Four of them, for weights 0..15; exact everywhere.
+    static I dot_small(I acc, const I x[4], const I w[4]) {
+        for (int k = 0; k < 4; ++k) acc = dot_bytes(acc, x[k], w[k]);
+        return acc;
+    }
+    // Of every byte, `bits` bits from bit `bits * i`.
+    template <int bits>
+    static I field(I x, int i) {
+        for (int k = 0; k < V::bytes; ++k) {
+            uint8_t& b = ((uint8_t*)x.v)[k];
+            b = (uint8_t)(b >> (bits * i) & ((1 << bits) - 1));
+        }
+        return x;
+    }
 #undef EACH
 
 private:

@@ -1,0 +1,6 @@
+"""Magnitude pruning: the blocks of weights with the smallest norms become zero, in one shot."""
+
+from shoestring.compress.magnitude.method import CARD, apply, counts, feature, keep, lower, options
+from shoestring.compress.magnitude.settings import Magnitude, assign, parse
+
+__all__ = ["CARD", "Magnitude", "apply", "assign", "counts", "feature", "keep", "lower", "options", "parse"]

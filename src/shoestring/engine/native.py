@@ -1,0 +1,243 @@
+"""The native library: programs on the processor, through ctypes (`native/abi.h` is what is called here).
+
+The library is one file beside this one, loaded on first use; SHOESTRING_ENGINE_LIBRARY names another. The processor's
+best instruction set is used; SHOESTRING_ISA names another.
+"""
+
+import ctypes
+import os
+import re
+import sys
+import weakref
+from collections.abc import Sequence
+from ctypes import POINTER, Structure, c_char_p, c_double, c_int32, c_int64, c_size_t, c_void_p
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from shoestring.core.errors import BadInput
+from shoestring.engine.program import DTYPES, Program, Tensor
+
+VERSION = 1
+_FILES = {"darwin": "libshoestring_engine.dylib", "win32": "shoestring_engine.dll"}
+
+
+def available() -> bool:
+    """Whether programs can be executed here."""
+    return not why_absent()
+
+
+def why_absent() -> str:
+    """Why they cannot, in one line, and what to do; empty when they can."""
+    found = _library()
+    return found if isinstance(found, str) else ""
+
+
+def isas() -> tuple[str, ...]:
+    """The instruction sets that can be used here, the best first."""
+    library, found = _loaded(), list[str]()
+    while name := library.shoestring_isa(len(found)):
+        found.append(name.decode())
+    return tuple(found)
+
+
+def peak(isa: str | None = None) -> float:
+    """Multiply-adds a second, in 1e9, of the convolution kernel on one core when nothing leaves the first-level cache.
+    Takes about 30 ms."""
+    return float(_loaded().shoestring_peak(isa.encode() if isa else None))
+
+
+@dataclass(frozen=True)
+class Step:
+    """How one op of a program is executed. `name`: the node it came from; `label`: the kernel; `multiplies`: the
+    multiply-adds it does for an image, skipped zeros not counted; `weight_bytes`: its packed weights."""
+
+    name: str
+    label: str
+    multiplies: int
+    weight_bytes: int
+
+
+class Network:
+    """A program made ready for this processor. Calling it takes the inputs and returns the outputs, [N, ...] each for N
+    images; it may be called from several threads, which then wait for one another. Raises BadInput."""
+
+    def __init__(self, program: Program, threads: int = 1, isa: str | None = None) -> None:
+        self.inputs = tuple(program.tensors[index] for index in program.inputs)
+        self.outputs = tuple(program.tensors[index] for index in program.outputs)
+        self._names = tuple(op.name for op in program.ops)
+        self._library = _loaded()
+        data, message = program.to_bytes(), _Message()
+        pointer = self._library.shoestring_load(data, len(data), threads, isa.encode() if isa else None, message)
+        if not pointer:
+            raise BadInput(f"engine: {_naming_the_node(message.line(), self._names)}")
+        self._handle: _Handle | None = _Handle(self._library, pointer)
+
+    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        handle, message = self._live(), _Message()  # stays alive for the run, even if another thread closes the network
+        given, made, images = self._arrays(inputs)
+        failed = self._library.shoestring_run(handle.pointer, _Arrays(given), _Arrays(made), images, message)
+        if failed:
+            raise BadInput(f"engine: {message.line()}")
+        return made
+
+    def profile(self, *inputs: np.ndarray, runs: int = 20) -> np.ndarray:
+        """How long each of `self.steps` took in each of `runs` runs, in nanoseconds: int64 [runs, steps]."""
+        handle, message = self._live(), _Message()
+        given, made, images = self._arrays(inputs)
+        times = np.zeros((runs, len(self._names)), np.int64)
+        to = times.ctypes.data_as(POINTER(c_int64))
+        failed = self._library.shoestring_profile(
+            handle.pointer, _Arrays(given), _Arrays(made), images, runs, to, times.size, message
+        )
+        if failed:
+            raise BadInput(f"engine: {message.line()}")
+        return times
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """One for each op of the program, in order."""
+        steps = (_Step * len(self._names))()
+        self._library.shoestring_steps(self._live().pointer, steps, len(steps))
+        return tuple(
+            Step(name, step.label.decode(), step.multiplies, step.weight_bytes)
+            for name, step in zip(self._names, steps, strict=True)
+        )
+
+    @property
+    def isa(self) -> str:
+        """The instruction set in use."""
+        return str(self._library.shoestring_network_isa(self._live().pointer).decode())
+
+    @property
+    def arena_bytes(self) -> int:
+        """The memory for what flows between the steps, for as many images as the last run had (1 before the first)."""
+        return int(self._library.shoestring_arena_bytes(self._live().pointer))
+
+    @property
+    def weight_bytes(self) -> int:
+        """The memory for the packed weights."""
+        return int(self._library.shoestring_weight_bytes(self._live().pointer))
+
+    def close(self) -> None:
+        """Gives memory and threads back, as soon as no run is under way; the network is of no use afterwards."""
+        self._handle = None
+
+    def _live(self) -> "_Handle":
+        if self._handle is None:
+            raise BadInput("engine: the network has been closed; load it again")
+        if self._handle.process != os.getpid():
+            raise BadInput("engine: the network was loaded before this process was forked; load it here")
+        return self._handle
+
+    def _arrays(self, inputs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray], int]:
+        """The inputs as the library takes them, room for the outputs, and how many images there are."""
+        if len(inputs) != len(self.inputs):
+            raise BadInput(f"engine: {len(inputs)} inputs given; the network takes {len(self.inputs)}")
+        given = [np.require(x, requirements=["C", "A"]) for x in inputs]
+        images = len(given[0]) if given[0].ndim else 0
+        for x, tensor in zip(given, self.inputs, strict=True):
+            if x.dtype != DTYPES[tensor.dtype]:
+                raise BadInput(f"engine: input {tensor.name} is {x.dtype}; give {np.dtype(DTYPES[tensor.dtype])}")
+            if x.shape != (images, *tensor.shape) or not images:
+                expected = ", ".join(map(str, ("N", *tensor.shape)))
+                raise BadInput(f"engine: input {tensor.name} has shape {x.shape}; give ({expected}), N alike for all")
+        return given, [_room(tensor, images) for tensor in self.outputs], images
+
+
+class _Message(Structure):
+    """Room for one line."""
+
+    _fields_ = (("text", c_char_p), ("size", c_size_t))
+
+    def __init__(self) -> None:
+        self.buffer = ctypes.create_string_buffer(400)
+        super().__init__(ctypes.cast(self.buffer, c_char_p), len(self.buffer))
+
+    def line(self) -> str:
+        return self.buffer.value.decode(errors="replace")
+
+
+class _Arrays(Structure):
+    """Where arrays are, with the number of elements of each. Keeps none of them alive."""
+
+    _fields_ = (("data", POINTER(c_void_p)), ("elements", POINTER(c_size_t)), ("count", c_size_t))
+
+    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
+        count = len(arrays)
+        data = (c_void_p * count)(*(array.ctypes.data for array in arrays))
+        super().__init__(data, (c_size_t * count)(*(array.size for array in arrays)), count)
+
+
+class _Step(Structure):
+    _fields_ = (("label", c_char_p), ("multiplies", c_int64), ("weight_bytes", c_int64))
+
+
+class _Handle:
+    """Owns a network of the library."""
+
+    def __init__(self, library: ctypes.CDLL, pointer: int) -> None:
+        self.pointer, self.process = pointer, os.getpid()
+        weakref.finalize(self, _free, library, pointer, self.process)
+
+
+def _free(library: ctypes.CDLL, pointer: int, process: int) -> None:
+    if process == os.getpid():  # a forked child has none of the threads that are to be ended
+        library.shoestring_free(pointer)
+
+
+def _room(tensor: Tensor, images: int) -> np.ndarray:
+    return np.empty((images, *tensor.shape), DTYPES[tensor.dtype])
+
+
+def _naming_the_node(line: str, names: Sequence[str]) -> str:
+    """The library knows ops by their numbers only."""
+    found = re.match(r"op (\d+) ", line)
+    return f"{names[int(found[1])]}: {line}" if found else line
+
+
+def _loaded() -> ctypes.CDLL:
+    found = _library()
+    if isinstance(found, str):
+        raise BadInput(f"engine: {found}")
+    return found
+
+
+@cache
+def _library() -> ctypes.CDLL | str:
+    """The library, or why it is absent."""
+    beside = Path(__file__).with_name(_FILES.get(sys.platform, "libshoestring_engine.so"))
+    path = Path(os.environ.get("SHOESTRING_ENGINE_LIBRARY") or beside)
+    if not path.exists():
+        return f"the engine was not built ({path.name} is absent); install shoestring where a C++ compiler is"
+    try:
+        library = ctypes.CDLL(str(path))
+        _declare(library)
+    except (OSError, AttributeError) as error:
+        return f"the engine does not load: {error}"
+    version = library.shoestring_version()
+    if version != VERSION:
+        return f"{path.name} speaks version {version}, this shoestring {VERSION}; install shoestring again"
+    return library
+
+
+def _declare(library: ctypes.CDLL) -> None:
+    """The types of abi.h."""
+    run = [c_void_p, _Arrays, _Arrays, c_int32]
+    for name, result, arguments in (
+        ("version", c_int32, []),
+        ("isa", c_char_p, [c_size_t]),
+        ("peak", c_double, [c_char_p]),
+        ("load", c_void_p, [c_char_p, c_size_t, c_int32, c_char_p, _Message]),
+        ("free", None, [c_void_p]),
+        ("network_isa", c_char_p, [c_void_p]),
+        ("arena_bytes", c_size_t, [c_void_p]),
+        ("weight_bytes", c_size_t, [c_void_p]),
+        ("steps", c_size_t, [c_void_p, POINTER(_Step), c_size_t]),
+        ("run", c_int32, [*run, _Message]),
+        ("profile", c_int32, [*run, c_int32, POINTER(c_int64), c_size_t, _Message]),
+    ):
+        function = getattr(library, f"shoestring_{name}")
+        function.restype, function.argtypes = result, arguments

@@ -1,0 +1,134 @@
+#include "abi.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <stdexcept>
+#include <string>
+
+#include "kernels.h"
+#include "network.h"
+#include "peak.h"
+#include "program.h"
+
+namespace {
+
+using namespace shoestring;
+
+constexpr int32_t kVersion = 1, kMostThreads = 256, kMostImages = 65536;
+const char* const kIsas[] = {"avx512_vnni", "avx_vnni", "avx2", "neon_dotprod", "neon", "portable"};
+
+void say(ShoestringMessage message, const char* text) {
+    if (message.size == 0) return;
+    const size_t length = std::min(std::strlen(text), message.size - 1);
+    std::memcpy(message.text, text, length);
+    message.text[length] = 0;
+}
+
+// Runs `act`; false, and what went wrong in `message`, when it throws.
+template <class Act>
+bool guarded(ShoestringMessage message, Act&& act) noexcept {
+    try {
+        act();
+        return true;
+    } catch (const std::bad_alloc&) {
+        say(message, "there is not enough memory");
+    } catch (const std::length_error&) {
+        say(message, "there is not enough memory");
+    } catch (const std::exception& error) {
+        say(message, error.what());
+    } catch (...) {
+        say(message, "unknown error");
+    }
+    return false;
+}
+
+const Kernels& kernels(const char* isa) {
+    const Kernels* found = isa ? kernels_named(isa) : kernels_here();
+    if (found) return *found;
+    std::string names;
+    for (size_t i = 0; const char* name = shoestring_isa(i); ++i) names += std::string(i ? ", " : "") + name;
+    throw BadProgram("the instruction set " + std::string(isa ? isa : "in SHOESTRING_ISA") +
+                     " cannot be used here; there are " + names);
+}
+
+void check(const char* what, const ShoestringArrays& arrays, const std::vector<Tensor>& tensors, int32_t images) {
+    if (arrays.count != tensors.size())
+        throw BadProgram(std::to_string(arrays.count) + " " + what + "s given, " + std::to_string(tensors.size()) +
+                         " expected");
+    for (size_t i = 0; i < tensors.size(); ++i) {
+        const size_t expected = tensors[i].elements * size_t(images);
+        if (arrays.elements[i] != expected)
+            throw BadProgram(std::string(what) + " " + std::to_string(i) + " has " +
+                             std::to_string(arrays.elements[i]) + " elements, " + std::to_string(expected) + " expected");
+        if (tensors[i].dtype == DType::f32 && reinterpret_cast<uintptr_t>(arrays.data[i]) % alignof(float) != 0)
+            throw BadProgram(std::string(what) + " " + std::to_string(i) + " is not aligned");
+    }
+}
+
+void check(const Network& network, const ShoestringArrays& inputs, const ShoestringArrays& outputs, int32_t images) {
+    if (images < 1 || images > kMostImages)
+        throw BadProgram(std::to_string(images) + " images given, 1 to " + std::to_string(kMostImages) + " expected");
+    check("input", inputs, network.inputs(), images);
+    check("output", outputs, network.outputs(), images);
+}
+
+}  // namespace
+
+int32_t shoestring_version() { return kVersion; }
+
+const char* shoestring_isa(size_t index) {
+    for (const char* name : kIsas)
+        if (kernels_named(name) && index-- == 0) return name;
+    return nullptr;
+}
+
+double shoestring_peak(const char* isa) {
+    double peak = 0;
+    guarded({nullptr, 0}, [&] { peak = peak_gmacs(kernels(isa)); });
+    return peak;
+}
+
+void* shoestring_load(const uint8_t* bytes, size_t size, int32_t threads, const char* isa, ShoestringMessage message) {
+    std::unique_ptr<Network> network;
+    guarded(message, [&] {
+        if (threads < 1 || threads > kMostThreads)
+            throw BadProgram(std::to_string(threads) + " threads asked for, 1 to " + std::to_string(kMostThreads) +
+                             " expected");
+        network = std::make_unique<Network>(parse(bytes, size), kernels(isa), threads);
+    });
+    return network.release();
+}
+
+void shoestring_free(void* network) { delete static_cast<Network*>(network); }
+
+const char* shoestring_network_isa(const void* network) { return static_cast<const Network*>(network)->isa(); }
+size_t shoestring_arena_bytes(const void* network) { return static_cast<const Network*>(network)->arena_bytes(); }
+size_t shoestring_weight_bytes(const void* network) { return static_cast<const Network*>(network)->weight_bytes(); }
+
+size_t shoestring_steps(const void* network, ShoestringStep* steps, size_t count) {
+    const auto& all = static_cast<const Network*>(network)->steps();
+    for (size_t i = 0; i < std::min(count, all.size()); ++i)
+        steps[i] = {all[i]->label(), all[i]->multiplies(), int64_t(all[i]->weights())};
+    return all.size();
+}
+
+int32_t shoestring_run(void* network, ShoestringArrays inputs, ShoestringArrays outputs, int32_t images,
+                       ShoestringMessage message) {
+    auto& net = *static_cast<Network*>(network);
+    return !guarded(message, [&] {
+        check(net, inputs, outputs, images);
+        net.run(inputs.data, outputs.data, images);
+    });
+}
+
+int32_t shoestring_profile(void* network, ShoestringArrays inputs, ShoestringArrays outputs, int32_t images,
+                           int32_t runs, int64_t* nanoseconds, size_t count, ShoestringMessage message) {
+    auto& net = *static_cast<Network*>(network);
+    return !guarded(message, [&] {
+        check(net, inputs, outputs, images);
+        if (runs < 1 || count != size_t(runs) * net.steps().size())
+            throw BadProgram("there is no room for what each run and step takes");
+        net.profile(inputs.data, outputs.data, images, runs, nanoseconds);
+    });
+}

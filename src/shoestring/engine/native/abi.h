@@ -1,0 +1,58 @@
+// The library as others see it: plain C, called by native.py through ctypes. No exception leaves it and every size comes
+// with its pointer. Functions that can fail write one line for the user to `message` [size], cut to fit.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(_WIN32)
+#define SHOESTRING_API extern "C" __declspec(dllexport)
+#else
+#define SHOESTRING_API extern "C" __attribute__((visibility("default")))
+#endif
+
+struct ShoestringMessage {
+    char* text;
+    size_t size;
+};
+
+// Arrays, image after image; `elements` of each is checked against the program.
+struct ShoestringArrays {
+    void* const* data;
+    const size_t* elements;
+    size_t count;
+};
+
+struct ShoestringStep {
+    const char* label;   // lives as long as the network
+    int64_t multiplies;  // for an image
+    int64_t weight_bytes;
+};
+
+// Of this interface: native.py refuses a library of another.
+SHOESTRING_API int32_t shoestring_version();
+// The instruction sets that can be used here, the best first; nullptr behind the last.
+SHOESTRING_API const char* shoestring_isa(size_t index);
+// Multiply-adds a second, in 1e9, of the convolution kernel on one core at its best (peak.h); 0 when it fails.
+SHOESTRING_API double shoestring_peak(const char* isa);
+
+// A network of the bytes of a program (program.py), for `threads` >= 1 threads. `isa`: a name, or nullptr for the best
+// (or what the environment's SHOESTRING_ISA says). nullptr when it fails.
+SHOESTRING_API void* shoestring_load(const uint8_t* bytes, size_t size, int32_t threads, const char* isa,
+                                     ShoestringMessage message);
+// When no run is under way. nullptr is allowed.
+SHOESTRING_API void shoestring_free(void* network);
+
+SHOESTRING_API const char* shoestring_network_isa(const void* network);
+SHOESTRING_API size_t shoestring_arena_bytes(const void* network);
+SHOESTRING_API size_t shoestring_weight_bytes(const void* network);
+// How many there are: one an op. Writes the first `count` to `steps`.
+SHOESTRING_API size_t shoestring_steps(const void* network, ShoestringStep* steps, size_t count);
+
+// 0 when it is done. May be called from several threads: runs of one network follow one another.
+SHOESTRING_API int32_t shoestring_run(void* network, ShoestringArrays inputs, ShoestringArrays outputs, int32_t images,
+                                      ShoestringMessage message);
+// `nanoseconds` [runs][steps]: `count` must be as many.
+SHOESTRING_API int32_t shoestring_profile(void* network, ShoestringArrays inputs, ShoestringArrays outputs,
+                                          int32_t images, int32_t runs, int64_t* nanoseconds, size_t count,
+                                          ShoestringMessage message);

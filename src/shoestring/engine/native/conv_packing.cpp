@@ -1,0 +1,249 @@
+// Sorting input rows and quads so that sums in 16 bits are exact.
+//
+// vpmaddubsw adds u8 * w for two neighbours in 16 bits. With u8 <= 255 the sum of any of them stays exact when the
+// positive weights add up to at most 128 and the negative ones too (255 * 128 < 2^15). So rows are put into sets whose
+// weights stay within that, for all four outputs: sets of up to four rows (two of such sets are a pair of quads), of two
+// (two of such sets are a quad), and rows that fit nowhere, which are widened before they are multiplied.
+
+#include "conv_packing.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace shoestring {
+namespace {
+
+constexpr int kOpen = 12;  // sets tried for a row: more find a little more, slower
+
+// Positive and negative sums of four outputs, 16 bits each.
+struct Sums {
+    uint64_t positive = 0, negative = 0;
+
+    Sums() = default;
+    Sums(int8_t a, int8_t b, int8_t c, int8_t d) {
+        const int8_t w[4] = {a, b, c, d};
+        for (int i = 0; i < 4; ++i) {
+            positive |= (uint64_t)(w[i] > 0 ? w[i] : 0) << (16 * i);
+            negative |= (uint64_t)(w[i] < 0 ? -w[i] : 0) << (16 * i);
+        }
+    }
+    Sums operator+(const Sums& other) const {
+        Sums r;
+        r.positive = positive + other.positive, r.negative = negative + other.negative;
+        return r;
+    }
+    bool exact() const {
+        constexpr uint64_t room = 0x0001000100010001ull * (0x7fff - 128), over = 0x8000800080008000ull;
+        return (((positive + room) | (negative + room)) & over) == 0;
+    }
+};
+
+Sums sums_of(const Row& row) { return {row.weights[0], row.weights[1], row.weights[2], row.weights[3]}; }
+
+// A quad and its two pairs of neighbours, each for the four outputs.
+struct SummedQuad {
+    const Quad* quad;
+    Sums first, second;
+
+    explicit SummedQuad(const Quad& q) : quad(&q) {
+        const int8_t* w = q.weights;
+        first = Sums(w[0], w[4], w[8], w[12]) + Sums(w[1], w[5], w[9], w[13]);
+        second = Sums(w[2], w[6], w[10], w[14]) + Sums(w[3], w[7], w[11], w[15]);
+    }
+    bool exact() const { return first.exact() && second.exact(); }
+    bool exact_with(const SummedQuad& other) const {
+        return (first + other.first).exact() && (second + other.second).exact();
+    }
+};
+
+template <size_t n>
+int largest(const int8_t (&weights)[n]) {
+    int most = 0;
+    for (const int8_t w : weights) most = std::max(most, std::abs((int)w));
+    return most;
+}
+
+// By largest weight, descending: what is hard to place first. Counting sort.
+template <class Item>
+std::vector<const Item*> hardest_first(const std::vector<Item>& items) {
+    std::array<size_t, 130> starts{};
+    std::vector<uint8_t> keys(items.size());
+    for (size_t i = 0; i < items.size(); ++i) {
+        keys[i] = (uint8_t)(128 - largest(items[i].weights));
+        ++starts[keys[i] + 1u];
+    }
+    for (size_t k = 1; k < starts.size(); ++k) starts[k] += starts[k - 1];
+    std::vector<const Item*> sorted(items.size());
+    for (size_t i = 0; i < items.size(); ++i) sorted[starts[keys[i]]++] = &items[i];
+    return sorted;
+}
+
+struct RowSet {
+    Sums sums;
+    const Row* rows[4];
+    int count = 0;
+};
+
+// First fit into the last few open sets.
+std::vector<RowSet> sets_of(const std::vector<Row>& rows) {
+    std::vector<RowSet> sets;
+    sets.reserve(rows.size() / 3 + 4);
+    std::array<size_t, kOpen> open{};
+    int n = 0;
+    for (const Row* row : hardest_first(rows)) {
+        const Sums own = sums_of(*row);
+        int found = -1;
+        for (int i = 0; i < n && found < 0; ++i)
+            if ((sets[open[i]].sums + own).exact()) found = i;
+        if (found < 0) {
+            if (n == kOpen) std::move(open.begin() + 1, open.end(), open.begin()), --n;
+            open[n] = sets.size();
+            found = n++;
+            sets.emplace_back();
+        }
+        RowSet& set = sets[open[found]];
+        set.sums = set.sums + own;
+        set.rows[set.count++] = row;
+        if (set.count == 4) std::move(open.begin() + found + 1, open.begin() + n, open.begin() + found), --n;
+    }
+    return sets;
+}
+
+}  // namespace
+
+void PackedConv::begin(const int32_t bias[4], const Codes codes[4]) {
+    Start start{offsets_.size(), weights_.size(), {}};
+    std::memcpy(start.block.bias, bias, sizeof start.block.bias);
+    std::memcpy(start.block.codes, codes, sizeof start.block.codes);
+    for (int o = 0; o < 4; ++o) {
+        start.block.zeros[o] = 0x10001u * (uint32_t)codes[o].zero;
+        start.block.lows[o] = 0x1010101u * (uint32_t)codes[o].low;
+        start.block.highs[o] = 0x1010101u * (uint32_t)codes[o].high;
+        start.block.bounded |= codes[o].low > 0 || codes[o].high < 255;
+    }
+    blocks_.push_back(start);
+}
+
+void PackedConv::put(const Row* const rows[4], bool wide, const ConvKernels& kernels) {
+    const Row* any = nullptr;
+    for (int i = 0; i < 4; ++i) any = any ? any : rows[i];
+    Quad quad{};
+    for (int i = 0; i < 4; ++i) {
+        // A row that is missing has no weight: any address will do.
+        offsets_.push_back(rows[i] ? rows[i]->offset : any->offset);
+        for (int o = 0; rows[i] && o < 4; ++o) quad.weights[4 * o + i] = rows[i]->weights[o];
+    }
+    put(quad, wide, kernels);
+}
+
+void PackedConv::put(const Quad& quad, bool wide, const ConvKernels& kernels) {
+    int8_t widened[32];
+    if (wide) kernels.widen(quad.weights, widened);
+    const int8_t* data = wide ? widened : quad.weights;
+    weights_.insert(weights_.end(), data, data + (wide ? 32 : 16));
+}
+
+void PackedConv::add_rows(std::vector<Row>& rows, const int32_t bias[4], const Codes codes[4],
+                          const ConvKernels& kernels) {
+    begin(bias, codes);
+    ConvBlock& block = blocks_.back().block;
+    if (!kernels.splits) {
+        for (size_t i = 0; i < rows.size(); i += 4, ++block.quads) {
+            const Row* four[4];
+            for (size_t j = 0; j < 4; ++j) four[j] = i + j < rows.size() ? &rows[i + j] : nullptr;
+            put(four, false, kernels);
+        }
+        return;
+    }
+    std::vector<const RowSet*> fours, twos;
+    std::vector<const Row*> singles;
+    const std::vector<RowSet> sets = sets_of(rows);
+    for (const RowSet& set : sets) {
+        if (set.count > 2) fours.push_back(&set);
+        else if (set.count == 2) twos.push_back(&set);
+        else singles.push_back(set.rows[0]);
+    }
+    const auto row = [](const RowSet* set, int i) { return i < set->count ? set->rows[i] : nullptr; };
+    size_t f = 0;
+    for (; f + 1 < fours.size(); f += 2, ++block.pairs)
+        for (int half = 0; half < 4; half += 2) {
+            const Row* four[4] = {row(fours[f], half), row(fours[f], half + 1), row(fours[f + 1], half),
+                                  row(fours[f + 1], half + 1)};
+            put(four, false, kernels);
+        }
+    if (f < fours.size()) {
+        const Row* four[4] = {row(fours[f], 0), row(fours[f], 1), row(fours[f], 2), row(fours[f], 3)};
+        put(four, false, kernels), ++block.quads;
+    }
+    // A last row alone joins the last two: a set of one.
+    RowSet last;
+    if (twos.size() % 2 == 1 && !singles.empty()) {
+        last.rows[0] = singles.back(), last.count = 1;
+        singles.pop_back();
+        twos.push_back(&last);
+    }
+    for (size_t t = 0; t < twos.size(); t += 2, ++block.quads) {
+        const bool two = t + 1 < twos.size();
+        const Row* four[4] = {row(twos[t], 0), row(twos[t], 1), two ? row(twos[t + 1], 0) : nullptr,
+                              two ? row(twos[t + 1], 1) : nullptr};
+        put(four, false, kernels);
+    }
+    for (size_t s = 0; s < singles.size(); s += 4, ++block.wide) {
+        const Row* four[4];
+        for (size_t j = 0; j < 4; ++j) four[j] = s + j < singles.size() ? singles[s + j] : nullptr;
+        put(four, true, kernels);
+    }
+}
+
+void PackedConv::add_quads(std::vector<Quad>& quads, const int32_t bias[4], const Codes codes[4],
+                           const ConvKernels& kernels) {
+    begin(bias, codes);
+    ConvBlock& block = blocks_.back().block;
+    const auto write = [&](const Quad& quad, bool wide) {
+        offsets_.push_back(quad.offset);
+        put(quad, wide, kernels);
+    };
+    if (!kernels.splits) {
+        for (const Quad& quad : quads) write(quad, false), ++block.quads;
+        return;
+    }
+    std::vector<SummedQuad> open;
+    std::vector<const Quad*> wide;
+    for (const Quad* quad : hardest_first(quads)) {
+        const SummedQuad summed(*quad);
+        if (!summed.exact()) {
+            wide.push_back(quad);
+            continue;
+        }
+        size_t i = open.size() > kOpen ? open.size() - kOpen : 0;
+        while (i < open.size() && !open[i].exact_with(summed)) ++i;
+        if (i == open.size()) {
+            open.push_back(summed);
+            continue;
+        }
+        write(*open[i].quad, false), write(*quad, false), ++block.pairs;
+        open.erase(open.begin() + (std::ptrdiff_t)i);
+    }
+    for (const SummedQuad& summed : open) write(*summed.quad, false), ++block.quads;
+    for (const Quad* quad : wide) write(*quad, true), ++block.wide;
+}
+
+ConvBlock PackedConv::block(size_t i) const {
+    ConvBlock block = blocks_[i].block;
+    block.offsets = offsets_.data() + blocks_[i].offsets;
+    block.weights = weights_.data() + blocks_[i].weights;
+    return block;
+}
+
+size_t PackedConv::bytes() const {
+    return blocks_.size() * sizeof(Start) + offsets_.size() * sizeof(int32_t) + weights_.size();
+}
+
+int64_t PackedConv::quads() const {
+    int64_t total = 0;
+    for (const Start& start : blocks_) total += 2 * start.block.pairs + start.block.quads + start.block.wide;
+    return total;
+}
+
+}  // namespace shoestring

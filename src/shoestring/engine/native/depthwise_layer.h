@@ -1,0 +1,66 @@
+// A depthwise convolution made ready: where its pictures lie in scratch, its weights packed for the processor at hand.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "depthwise.h"
+#include "step.h"
+
+namespace shoestring {
+
+class Depthwise {
+public:
+    Depthwise(const ConvOp& op, const Program& program, const Kernels& kernels);
+
+    int64_t channels() const { return (int64_t)channels_.size(); }
+    int64_t height() const { return out_height_; }
+    int64_t width() const { return out_width_; }
+    // What one call of `rows` may be asked for, and the bytes of scratch that it takes.
+    int64_t most_pictures() const { return group_; }
+    int64_t most_rows() const { return band_; }
+    size_t scratch() const { return (size_t)(group_ * slot_); }
+    size_t weights() const { return weights_.size(); }
+
+    // Output rows `rows` of `pictures` (counted through the batch: image * channels() + channel), before any table or
+    // sum. `input`: the whole tensor. `out`: where the first of these rows of the first picture goes, `distance` elements
+    // before that of the next. Elements are u8, or f32 if the output is.
+    void rows(const uint8_t* input, Range pictures, Range rows, void* out, int64_t distance, uint8_t* scratch) const;
+
+private:
+    // The steps of one channel (depthwise.h).
+    struct Steps {
+        std::vector<int32_t> offsets;
+        std::vector<int8_t> weights;
+    };
+    struct Channel {
+        size_t offsets, weights;  // where they begin
+        int32_t steps, bias;
+        float multiplier;
+        bool quads;
+    };
+    void place(const ConvOp& op, int64_t height, int64_t width);
+    void pack(const ConvOp& op);
+    bool add_row(const DepthwiseForm& form, bool exact, const int8_t* weight, int64_t first, Steps& steps) const;
+    bool add_all(const DepthwiseForm& form, bool exact, const int8_t* weight, Steps& steps) const;
+    const DepthwiseForm& form(const Channel& c) const { return c.quads ? kernels_.quads : kernels_.pairs; }
+    template <class T>
+    void copy_out(const T* from, int64_t rows, T* to) const;
+
+    const DepthwiseKernels& kernels_;
+    bool floats_;
+    int64_t out_height_ = 0, out_width_ = 0;
+    int64_t kernel_[2], stride_[2], dilation_[2];
+    int64_t top_ = 0;
+    DepthwisePlane plane_{};
+    int64_t apart_ = 0;  // pixels between the outputs that are computed: the horizontal stride, or a divisor of it
+    int64_t every_ = 0;  // of the outputs computed, one in so many is wanted
+    int64_t band_ = 0, group_ = 0;
+    int64_t slot_ = 0, outputs_at_ = 0;  // bytes of scratch for a picture; where in it the outputs begin
+    Codes codes_{};                      // but for the multiplier
+    std::vector<Channel> channels_;
+    std::vector<int32_t> offsets_;
+    std::vector<int8_t> weights_;
+};
+
+}  // namespace shoestring
