@@ -33,7 +33,7 @@ TESTS = ("tests/compress/magnitude", "tests/core/test_pattern.py", "tests/pipeli
 RUNTIME = "onnxruntime"
 SHARES = {"1x1": (10, 20, 30, 50), "4x1": (10, 20, 30, 50, 80), "4x4": (10, 20)}
 ROWS = ("int8", *(f"{pattern}@{share}%" for pattern, shares in SHARES.items() for share in shares))
-SCOPES = ("uniform", "global")
+SCOPES = ("global", "uniform")
 
 
 def main() -> int:

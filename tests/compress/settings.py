@@ -54,7 +54,7 @@ ROWS: dict[str, Row] = {
         multiplies={"": 8, "w2a4": 4},
     ),
     "magnitude": Row(
-        settings=("4x1@50%:uniform", "1x1@87.5%:global", "dense:uniform:blocks.?.project.0=4x4@80%:stem.0=1x1@10%"),
+        settings=("4x1@50%:global", "1x1@87.5%:uniform", "dense:uniform:blocks.?.project.0=4x4@80%:stem.0=1x1@10%"),
         wrong=("4x1", "80%", "4x1@0%", "4x1@100%", "4x1@-5%", "4X1@50%", "4x1@50", "4x1@50%:8x1@50%", "DENSE", " "),
         bits={"1x1@50%": _HALF},
         multiplies={"1x1@50%": 32},

@@ -22,7 +22,7 @@ def linear(
     x_zero: int = 119,
     more: bool = False,
 ) -> Program:
-    """`weight` s8 [O, K]; a bias unless `x_zero` is 0; `more`: with limits, a table, and a sum with a second input and its table."""
+    """`weight` s8 [O, K]; a bias unless `x_zero` is 0. `more`: with limits, a table, and a sum with a second input."""
     rng, pool = np.random.default_rng(5), Pool()
     outputs, inputs = weight.shape
     spread = 0.02 / max(1.0, float(np.abs(weight.astype(np.int64)).sum(axis=1).mean()) ** 0.5)
@@ -123,3 +123,17 @@ def test_many_rows_with_zero_blocks(check: Check, rows: int, more: bool) -> None
     weight = weights(4, 258, 141) * kept.repeat(4, 0)[:258]
     run(check, weight, rows, more=more)
     run(check, weight, rows, dtype=F32)
+
+
+@pytest.mark.parametrize(
+    ("bits", "rows", "zeros", "label"),
+    [(8, 1, 0, "linear"), (4, 1, 0, "linear 4-bit"), (2, 1, 0, "linear 2-bit"), (8, 1, 0.9, "linear blocks"),
+     (8, 64, 0.9, "linear 4x1"), (8, 63, 0, "linear")],
+)  # fmt: skip
+def test_which_form_is_chosen(bits: int, rows: int, zeros: float, label: str) -> None:
+    kept = np.random.default_rng(0).random((16, 64)) >= zeros
+    weight = weights(0, 256, 256, bits) * kept.repeat(16, 0).repeat(4, 1)
+    step = native.Network(linear(weight.astype(np.int8), rows, bits=bits)).steps[0]
+    assert step.label == label
+    # Weights that are split in two, and a list of the second halves.
+    assert step.weight_bytes <= weight.size * (bits if zeros == 0 else 4) / 8 * 2.2

@@ -53,7 +53,7 @@ def fitting(timed, original: Original, samples: Samples, tmp_path: Path, monkeyp
 @pytest.mark.parametrize("pattern", ["4x1", "1x1", "8x2"])
 def test_zeros_are_exact_in_the_file(pattern: str, fitting, original: Original) -> None:
     """Codes are zero in whole blocks, in those that were smallest; the other layers are what 8 bits make of them."""
-    done = fitting(f"magnitude:{pattern}@75%")
+    done = fitting(f"magnitude:{pattern}@75%:uniform")
     artifact = shoe.read(done.path)
     graph = onnx.load_from_string(artifact.onnx())
     assert violations(graph) == []
@@ -102,17 +102,17 @@ def test_measured_again_the_file_promises_the_same(fitting, device: Device) -> N
 @pytest.mark.parametrize("name", ["float", "old"])
 def test_an_onnx_file_is_pruned_as_its_torch_model(name: str, onnx_files, original: Original) -> None:
     theirs = resolve(str(onnx_files[name]))
-    ours, others = (weights(pruned(found, "magnitude:4x1@50%").original.graph) for found in (original, theirs))
+    ours, others = (weights(pruned(found, "magnitude:4x1@50%:uniform").original.graph) for found in (original, theirs))
     assert [FOUR.sparsity(weight) for weight in others.values()] == [FOUR.sparsity(weight) for weight in ours.values()]
     assert sorted(FOUR.sparsity(weight) for weight in ours.values()) == [0, 0, 0, 0, 0.5, 0.5]
 
 
 def test_the_same_as_apply(original: Original) -> None:
     """On the folded graph and on the captured model: the same zeros."""
-    method, settings = asked(original, ("magnitude:4x1@60%:global",))
+    method, settings = asked(original, ("magnitude:4x1@60%",))
     assert original.model is not None
     applied = method.apply(original.model, settings)
-    for name, weight in weights(pruned(original, "magnitude:4x1@60%:global").original.graph).items():
+    for name, weight in weights(pruned(original, "magnitude:4x1@60%").original.graph).items():
         trained = applied.model.get_submodule(name).weight.detach().numpy()
         np.testing.assert_array_equal(weight == 0, trained == 0)
 

@@ -65,8 +65,6 @@ class Network:
     images; it may be called from several threads, which then wait for one another. Raises BadInput."""
 
     def __init__(self, program: Program, threads: int = 1, isa: str | None = None) -> None:
-        self.inputs = tuple(program.tensors[index] for index in program.inputs)
-        self.outputs = tuple(program.tensors[index] for index in program.outputs)
         self._names = tuple(op.name for op in program.ops)
         self._library = _loaded()
         data, message = program.to_bytes(), _Message()
@@ -74,6 +72,8 @@ class Network:
         if not pointer:
             raise BadInput(f"engine: {_naming_the_node(message.line(), self._names)}")
         self._handle: _Handle | None = _Handle(self._library, pointer)
+        self.inputs = tuple(program.tensors[index] for index in program.inputs)
+        self.outputs = tuple(program.tensors[index] for index in program.outputs)
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
         handle, message = self._live(), _Message()  # stays alive for the run, even if another thread closes the network

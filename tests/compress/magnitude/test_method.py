@@ -28,9 +28,9 @@ def weight(*shape: int, scale: float = 1.0) -> Weight:
 
 def test_a_share_for_each_layer_or_one_threshold() -> None:
     given = {"a": weight(16, 16), "b": weight(16, 16, scale=9)}
-    apart = magnitude.keep(given, settings(a="4x1@50%", b="4x1@50%"))
+    apart = magnitude.keep(given, settings(a="4x1@50%:uniform", b="4x1@50%:uniform"))
     assert [(~mask).mean() for mask in apart.values()] == [0.5, 0.5]
-    together = magnitude.keep(given, settings(a="4x1@50%:global", b="4x1@50%:global"))
+    together = magnitude.keep(given, settings(a="4x1@50%", b="4x1@50%"))
     assert [(~mask).sum() for mask in together.values()] == [240, 16]  # 95 % of 256 are 243, in blocks of four 240
     assert all(BlockPattern(4, 1).sparsity(given[name].values * mask) > 0 for name, mask in together.items())
 
@@ -95,7 +95,7 @@ def test_a_layer_of_another_kind(captured: fx.GraphModule) -> None:
 
 def test_lowered_layers_have_their_own_smallest_blocks_at_zero() -> None:
     layer = nn.Conv2d(8, 8, 1)
-    lowered, precision = magnitude.lower(layer, magnitude.parse("4x1@75%:global"))
+    lowered, precision = magnitude.lower(layer, magnitude.parse("4x1@75%"))
     assert precision == FLOAT
     assert BlockPattern(4, 1).sparsity(lowered.weight.detach().numpy()) == 0.75
     assert (layer.weight != 0).all()

@@ -34,8 +34,8 @@ def test_words_in_any_order() -> None:
     wanted = Magnitude(Blocks(FOUR, 80), "global", (("blocks.1.*", Blocks(BlockPattern(8, 1), 12.5)), ("x", DENSE)))
     for text in ("4x1@80%:global:blocks.1.*=8x1@12.5%:x=dense", "blocks.1.*=8x1@12.5%:global:x=dense:4x1@80.0%"):
         assert parse(text) == wanted
-    assert parse("global") == Magnitude(scope="global")
-    assert str(parse("4x1@80%")) == "magnitude:4x1@80%:uniform"
+    assert parse("uniform") == Magnitude(scope="uniform")
+    assert str(parse("4x1@80%")) == "magnitude:4x1@80%:global"
 
 
 def test_the_ends_and_depthwise_layers_stay_dense() -> None:
@@ -43,16 +43,16 @@ def test_the_ends_and_depthwise_layers_stay_dense() -> None:
     assert written("4x1@80%") == {
         "stem.0": dense,
         "blocks.0.depthwise": dense,
-        "blocks.0.project": "4x1@80%:uniform",
-        "blocks.1.grouped": "4x1@80%:uniform",
-        "blocks.1.project": "4x1@80%:uniform",
-        "blocks.1.project:2": "4x1@80%:uniform",
+        "blocks.0.project": "4x1@80%:global",
+        "blocks.1.grouped": "4x1@80%:global",
+        "blocks.1.project": "4x1@80%:global",
+        "blocks.1.project:2": "4x1@80%:global",
         "classifier": dense,
     }
 
 
 def test_layers_that_are_named_lose_their_own_share() -> None:
-    found = written("4x1@80%:global:blocks.1.*=4x1@50%:blocks.1.project=dense:*.depthwise=1x1@10%:classifier=2x4@5%")
+    found = written("4x1@80%:blocks.1.*=4x1@50%:blocks.1.project=dense:*.depthwise=1x1@10%:classifier=2x4@5%")
     assert found == {
         "stem.0": "dense:uniform",
         "blocks.0.depthwise": "1x1@10%:uniform",
@@ -84,9 +84,9 @@ def test_what_does_not_fit_names_the_nearest_that_does(text: str, reason: str) -
 
 def test_one_threshold_leaves_something_of_every_layer() -> None:
     assert parse("4x1@95%:global").blocks.percent == 95
-    assert parse("4x1@99%").blocks.percent == 99
-    with pytest.raises(BadInput, match=r"removes more than 95 % of a layer; write at most 95%, or uniform"):
-        parse("4x1@96%:global")
+    assert parse("4x1@99%:uniform").blocks.percent == 99
+    with pytest.raises(BadInput, match="one threshold for all leaves every layer 5 %; write at most 95%, or uniform"):
+        parse("4x1@96%")
 
 
 @pytest.mark.parametrize("text", ["uniform:global", "4x1@50%:4x1@50%", "dense:4x1@50%"])

@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 
 from shoestring.compress.magnitude.masks import masks
-from shoestring.compress.magnitude.settings import GLOBAL, MOST, Blocks, Magnitude
+from shoestring.compress.magnitude.settings import GLOBAL, MOST, UNIFORM, Blocks, Magnitude
 from shoestring.compress.method import Applied, Card, Setting, Weight
 from shoestring.core.counts import Counts, sparse
 from shoestring.core.device import Device
@@ -37,7 +37,7 @@ def options(layer: Layer, device: Device) -> tuple[Setting, ...]:
     if layer.kind not in CARD.kinds:
         return ()
     pattern = _OPTIONS[0].pattern.within(layer.weight, layer.groups)
-    return tuple(Magnitude(Blocks(pattern, blocks.percent)) for blocks in _OPTIONS)
+    return tuple(Magnitude(Blocks(pattern, blocks.percent), UNIFORM) for blocks in _OPTIONS)
 
 
 def lower(module: nn.Module, setting: Setting) -> tuple[nn.Module, Precision]:

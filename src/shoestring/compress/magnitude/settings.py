@@ -30,12 +30,12 @@ DENSE = Blocks(BlockPattern(1, 1), 0)
 
 @dataclass(frozen=True)
 class Magnitude:
-    """`scope`: "uniform", every layer loses the same share; "global", one threshold for all layers that share this
-    setting, of which none loses more than MOST. `layers`: (pattern of names, blocks) for the layers that match, each on
+    """`scope`: "global", one threshold for all layers that share this setting, of which none loses more than MOST;
+    "uniform", every layer loses the same share. `layers`: (pattern of names, blocks) for the layers that match, each on
     its own; the last match counts."""
 
     blocks: Blocks = Blocks(BlockPattern(4, 1), 50)
-    scope: str = UNIFORM
+    scope: str = GLOBAL
     layers: tuple[tuple[str, Blocks], ...] = ()
     method: str = "magnitude"
 
@@ -59,7 +59,10 @@ def parse(text: str) -> Magnitude:
         found[field] = word if field == "scope" else _blocks(word)
     setting = replace(Magnitude(), **found, layers=tuple(layers))  # type: ignore[arg-type]  # by name, as above
     if setting.scope == GLOBAL and setting.blocks.percent > MOST:
-        raise BadInput(f"magnitude: {text!r} removes more than {MOST} % of a layer; write at most {MOST}%, or uniform")
+        raise BadInput(
+            f"magnitude: {text!r} asks for more than {MOST} %, and one threshold for all leaves every layer "
+            f"{100 - MOST} %; write at most {MOST}%, or uniform"
+        )
     return setting
 
 
@@ -75,10 +78,10 @@ def assign(layers: Sequence[Layer], setting: Magnitude) -> dict[str, Magnitude]:
     ends = {*paths[:1], *paths[-1:]}
     assigned = {}
     for layer, path in zip(layers, paths, strict=True):
-        own = setting if path not in ends and layer.kind != DEPTHWISE else Magnitude(DENSE)
+        own = setting if path not in ends and layer.kind != DEPTHWISE else Magnitude(DENSE, UNIFORM)
         for pattern, blocks in setting.layers:
             if fnmatchcase(path, pattern):
-                own = Magnitude(blocks)
+                own = Magnitude(blocks, UNIFORM)
         _require_fit(layer, path, own.blocks)
         assigned[layer.name] = replace(own, layers=())
     return assigned

@@ -294,6 +294,7 @@ void ConvStep::compute(const Work& work, const Tile& tile, Range blocks) const {
     const auto& g = geometry_;
     const uint8_t* input = input_of(work, tile);
     const int64_t a_group = (g.group_outputs + 3) / 4, stride = (up(tile_, 64) + 64) * (floats_ ? 4 : 1);
+    const int64_t plane = g.out_height * g.out_width;
     uint8_t* const rows = own(work);
     for (int64_t b = blocks.begin; b < blocks.end; ++b) {
         const ConvBlock block = packed_.block((size_t)b);
@@ -309,11 +310,11 @@ void ConvStep::compute(const Work& work, const Tile& tile, Range blocks) const {
         }
         uint8_t* out[4];
         for (int64_t k = 0; k < 4; ++k)
-            out[k] = g.direct && k < outputs ? image + (channel + k) * g.plane + tile.begin : rows + k * stride;
+            out[k] = g.gapless && k < outputs ? image + (channel + k) * plane + tile.begin : rows + k * stride;
         (read_ == Read::gathered ? conv_.gathered : conv_.interleaved)(block, input, tile.pixels, out);
         for (int64_t k = 0; k < outputs; ++k)
-            if (g.direct)
-                finish(work, tile.image * out_elements_ + (channel + k) * g.plane + tile.begin, tile.pixels);
+            if (g.gapless)
+                finish(work, tile.image * out_elements_ + (channel + k) * plane + tile.begin, tile.pixels);
             else
                 write(work, tile, channel + k, out[k]);
     }

@@ -4,6 +4,18 @@
 #include <cstring>
 
 namespace shoestring {
+namespace {
+
+// Every `stride`-th byte. A stride that is known makes a loop that compilers turn into vectors.
+void take(const uint8_t* __restrict from, uint8_t* __restrict to, int64_t n, int64_t stride) {
+    if (stride == 1) std::memcpy(to, from, (size_t)n);
+    else if (stride == 2)
+        for (int64_t i = 0; i < n; ++i) to[i] = from[2 * i];
+    else
+        for (int64_t i = 0; i < n; ++i) to[i] = from[stride * i];
+}
+
+}  // namespace
 
 ConvGeometry::ConvGeometry(const ConvOp& op, const Program& program) {
     const auto &in = program.tensors[(size_t)op.input].shape, &out = program.tensors[(size_t)op.output].shape;
@@ -17,7 +29,7 @@ ConvGeometry::ConvGeometry(const ConvOp& op, const Program& program) {
     direct = taps_high == 1 && taps_wide == 1 && stride[0] == 1 && stride[1] == 1 && top == 0 && left == 0 &&
              op.pads[2] == 0 && right == 0;
     if (direct) {
-        row = width, rows = height, plane = height * width, phases = 1, flat = plane;
+        row = width, rows = height, plane = height * width, phases = 1, flat = plane, gapless = true;
         return;
     }
     const int64_t reach_y = (taps_high - 1) * dilation[0] / stride[0], reach_x = (taps_wide - 1) * dilation[1] / stride[1];
@@ -26,6 +38,7 @@ ConvGeometry::ConvGeometry(const ConvOp& op, const Program& program) {
     row = stride[1] == 1 ? width + std::max(left, right) : out_width + reach_x;
     rows = out_height + reach_y;
     flat = (out_height - 1) * row + out_width;
+    gapless = row == out_width;
     plane = rows * row + (stride[1] == 1 ? left + right : 0);
 }
 
@@ -51,14 +64,8 @@ void ConvGeometry::spread(const uint8_t* image, uint8_t pad, uint8_t* planes) co
                 const int64_t first = px >= left ? 0 : (left - px + stride[1] - 1) / stride[1];
                 const int64_t x = first * stride[1] + px - left;
                 if (x >= width) continue;
-                int64_t n = (width - x + stride[1] - 1) / stride[1];
-                uint8_t* to = planes + r * row + first;
-                if (stride[1] == 1) {
-                    std::memcpy(to, from + x, (size_t)n);
-                } else {
-                    n = std::min(n, row - first);
-                    for (int64_t i = 0; i < n; ++i) to[i] = from[x + i * stride[1]];
-                }
+                const int64_t n = std::min((width - x + stride[1] - 1) / stride[1], row - first);
+                take(from + x, planes + r * row + first, n, stride[1]);
             }
 }
 

@@ -19,6 +19,7 @@ struct ConvGeometry {
     int64_t rows;         // of one plane
     int64_t plane;        // pixels of one plane
     int64_t phases;       // planes of one channel
+    bool gapless;         // no unwanted columns: output rows follow one another
     int64_t flat;         // pixels from the first wanted output to the last, unwanted columns included
 
     ConvGeometry(const ConvOp& op, const Program& program);

@@ -14,28 +14,32 @@
 namespace shoestring {
 namespace {
 
-constexpr int kOpen = 12;  // sets tried for a row: more find a little more, slower
+constexpr int kOpen = 12;    // sets tried for a row: more find a little more, slower
+constexpr size_t kLong = 64;  // items
+
+// For each weight, as a byte, its positive part in the lowest 16 bits and its negative part 32 bits above.
+constexpr std::array<uint64_t, 256> signed_parts() {
+    std::array<uint64_t, 256> parts{};
+    for (int w = -128; w < 128; ++w) parts[(size_t)(w & 255)] = w > 0 ? (uint64_t)w : (uint64_t)-w << 32;
+    return parts;
+}
+constexpr auto kParts = signed_parts();
 
 // Positive and negative sums of four outputs, 16 bits each.
 struct Sums {
-    uint64_t positive = 0, negative = 0;
+    uint64_t first = 0, last = 0;  // two outputs each
 
     Sums() = default;
-    Sums(int8_t a, int8_t b, int8_t c, int8_t d) {
-        const int8_t w[4] = {a, b, c, d};
-        for (int i = 0; i < 4; ++i) {
-            positive |= (uint64_t)(w[i] > 0 ? w[i] : 0) << (16 * i);
-            negative |= (uint64_t)(w[i] < 0 ? -w[i] : 0) << (16 * i);
-        }
-    }
+    Sums(int8_t a, int8_t b, int8_t c, int8_t d)
+        : first(kParts[(uint8_t)a] | kParts[(uint8_t)b] << 16), last(kParts[(uint8_t)c] | kParts[(uint8_t)d] << 16) {}
     Sums operator+(const Sums& other) const {
         Sums r;
-        r.positive = positive + other.positive, r.negative = negative + other.negative;
+        r.first = first + other.first, r.last = last + other.last;
         return r;
     }
     bool exact() const {
         constexpr uint64_t room = 0x0001000100010001ull * (0x7fff - 128), over = 0x8000800080008000ull;
-        return (((positive + room) | (negative + room)) & over) == 0;
+        return (((first + room) | (last + room)) & over) == 0;
     }
 };
 
@@ -64,9 +68,15 @@ int largest(const int8_t (&weights)[n]) {
     return most;
 }
 
-// By largest weight, descending: what is hard to place first. Counting sort.
+// By largest weight, descending: what is hard to place first. Long lists have enough of both to be taken as they come,
+// which is quicker. Counting sort.
 template <class Item>
 std::vector<const Item*> hardest_first(const std::vector<Item>& items) {
+    std::vector<const Item*> sorted(items.size());
+    if (items.size() > kLong) {
+        for (size_t i = 0; i < items.size(); ++i) sorted[i] = &items[i];
+        return sorted;
+    }
     std::array<size_t, 130> starts{};
     std::vector<uint8_t> keys(items.size());
     for (size_t i = 0; i < items.size(); ++i) {
@@ -74,7 +84,6 @@ std::vector<const Item*> hardest_first(const std::vector<Item>& items) {
         ++starts[keys[i] + 1u];
     }
     for (size_t k = 1; k < starts.size(); ++k) starts[k] += starts[k - 1];
-    std::vector<const Item*> sorted(items.size());
     for (size_t i = 0; i < items.size(); ++i) sorted[starts[keys[i]]++] = &items[i];
     return sorted;
 }

@@ -32,18 +32,26 @@ struct DepthwisePlane {
     uint8_t zero;
 };
 
+// One channel of one image. Outputs are u8 or f32.
+struct DepthwiseTask {
+    const uint8_t* picture;
+    const DepthwiseChannel* channel;
+    void* plane;    // scratch
+    void* outputs;  // scratch: the long row
+    void* out;      // where its wanted columns go in the end; no matter to the kernels
+};
+
 struct DepthwiseForm {
-    int pixel;         // bytes of a pixel in a plane
     int taps;          // in a chunk
     int shifts;        // weights of a chunk are wanted shifted by 0 .. shifts - 1 taps (one where outputs are two apart)
     int weight_bytes;  // of a chunk
     int input_offset;  // pixels count as (u8 - input_offset): the bias makes it good
     void (*pack)(const int8_t* taps, int8_t* out);
-    // Writes rows first .. first + count - 1 of the picture, some of them outside of it, row first to the plane's start.
-    void (*fill)(const uint8_t* picture, const DepthwisePlane& plane, int64_t first, int64_t count, void* out);
-    // n outputs, rounded up to a multiple of DepthwiseKernels::outputs, whose pixels are 1 or 2 apart ([0], [1]).
-    void (*codes[2])(const void* plane, const DepthwiseChannel& channel, int64_t n, uint8_t* out);
-    void (*floats[2])(const void* plane, const DepthwiseChannel& channel, int64_t n, float* out);
+    // Writes rows first .. first + count - 1 of each picture, some of them outside of it, row first to the plane's start.
+    void (*fill)(const DepthwiseTask* tasks, int64_t n, const DepthwisePlane& plane, int64_t first, int64_t count);
+    // Computes outputs, rounded up to a multiple of DepthwiseKernels::outputs, whose pixels are 1 or 2 apart ([0], [1]).
+    void (*codes[2])(const DepthwiseTask* tasks, int64_t n, int64_t outputs);
+    void (*floats[2])(const DepthwiseTask* tasks, int64_t n, int64_t outputs);
 };
 
 struct DepthwiseKernels {

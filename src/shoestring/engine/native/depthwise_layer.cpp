@@ -21,14 +21,27 @@ bool fits(const int8_t* w) {
     return true;
 }
 
-// Rows of n bytes, `apart` bytes from one to the next, to be one behind the other: two copies of `piece` bytes at most
-// overlap, none reaches beyond a row's end.
-template <size_t piece>
-void pack_rows(const uint8_t* from, int64_t apart, int64_t rows, size_t n, uint8_t* to) {
-    for (int64_t y = 0; y < rows; ++y, from += apart, to += n) {
-        for (size_t x = 0; x + piece < n; x += piece) std::memcpy(to + x, from + x, piece);
-        std::memcpy(to + n - piece, from + n - piece, piece);
+// For each task, rows of n bytes, `apart` bytes from one to the next, to be one behind the other. A row's last piece
+// overlaps the one before, so that nothing is written beyond the row; `two`: there are just these.
+template <size_t piece, bool two>
+void pack_rows(const DepthwiseTask* tasks, int64_t many, int64_t apart, int64_t rows, size_t n) {
+    for (const DepthwiseTask* task = tasks; task < tasks + many; ++task) {
+        const auto* from = (const uint8_t*)task->outputs;
+        auto* to = (uint8_t*)task->out;
+        for (int64_t y = 0; y < rows; ++y, from += apart, to += n) {
+            for (size_t x = 0; two ? x == 0 : x + piece < n; x += piece) std::memcpy(to + x, from + x, piece);
+            std::memcpy(to + n - piece, from + n - piece, piece);
+        }
     }
+}
+
+// The same of elements of which one in `every` is wanted.
+template <class T>
+void pick_rows(const DepthwiseTask& task, int64_t apart, int64_t rows, int64_t wanted, int64_t every) {
+    const T* from = (const T*)task.outputs;
+    T* to = (T*)task.out;
+    for (int64_t y = 0; y < rows; ++y, from += apart)
+        for (int64_t x = 0; x < wanted; ++x) *to++ = from[x * every];
 }
 
 }  // namespace
@@ -38,12 +51,10 @@ Depthwise::Depthwise(const ConvOp& op, const Program& program, const Kernels& ke
       floats_(program.tensors[(size_t)op.output].dtype == DType::f32),
       kernel_{op.kernel[0], op.kernel[1]},
       stride_{op.stride[0], op.stride[1]},
-      dilation_{op.dilation[0], op.dilation[1]},
-      codes_{0, op.requantise.zero, op.requantise.low, op.requantise.high} {
-    const std::vector<int32_t>&in = program.tensors[(size_t)op.input].shape,
-    &out = program.tensors[(size_t)op.output].shape;
-    out_height_ = out[1], out_width_ = out[2];
-    place(op, in[1], in[2]);
+      dilation_{op.dilation[0], op.dilation[1]} {
+    const Tensor &in = program.tensors[(size_t)op.input], &out = program.tensors[(size_t)op.output];
+    out_height_ = out.shape[1], out_width_ = out.shape[2];
+    place(op, in.shape[1], in.shape[2]);
     pack(op);
 }
 
@@ -58,15 +69,20 @@ void Depthwise::place(const ConvOp& op, int64_t height, int64_t width) {
     plane_.left = left + 1;  // add_row may move a step by a pixel
     plane_.row = up(std::max(width + std::max(left, right), reach + 1), apart_);
 
+    // As many output rows at once as stay hot, in even bands; or several pictures, where whole ones are small.
     const int64_t touched = kernels_.outputs * apart_ + wide + 2 * kVector;  // behind the last row, by the last vectors
-    const auto bytes = [&](int64_t rows) {  // for so many output rows
+    const int64_t element = floats_ ? 4 : 1, a_row = (2 * plane_.phases + element) * plane_.row;
+    const auto take = [&](int64_t rows) {
+        band_ = rows;
         plane_.phase = plane_.left + (rows + (high - 1) / stride_[0]) * plane_.row + kVector;
         outputs_at_ = up(2 * (plane_.phase * plane_.phases + touched), kVector);
-        slot_ = outputs_at_ + up(rows * plane_.row / apart_, kernels_.outputs) * (floats_ ? 4 : 1);
+        slot_ = outputs_at_ + up(rows * plane_.row / apart_, kernels_.outputs) * element;
     };
-    band_ = out_height_;
-    for (int64_t bands = 2; bytes(band_), slot_ > kHot && band_ > 1; ++bands) band_ = (out_height_ + bands - 1) / bands;
-    group_ = band_ < out_height_ ? 1 : std::clamp<int64_t>(kHot / slot_, 1, kMostPictures);
+    take(1);
+    const int64_t fitting = std::clamp<int64_t>(1 + (kHot - slot_) / a_row, 1, out_height_);
+    const int64_t bands = (out_height_ + fitting - 1) / fitting;
+    take((out_height_ + bands - 1) / bands);
+    group_ = bands > 1 ? 1 : std::clamp<int64_t>(kHot / slot_, 1, kMostPictures);
     if (plane_.phase * plane_.phases > INT32_MAX / 4)
         throw BadProgram("a depthwise convolution's rows are too long: " + std::to_string(plane_.row) + " pixels");
 }
@@ -130,26 +146,35 @@ void Depthwise::pack(const ConvOp& op) {
         int64_t sum = 0;
         for (int64_t t = 0; t < taps; ++t) sum += weight[t];
         const int64_t own = op.requantise.bias ? op.requantise.bias.data[c] : 0;
-        channels_.push_back({offsets_.size(), weights_.size(), (int32_t)steps.offsets.size(),
-                             (int32_t)(own + (input_offset - op.x_zero) * sum), op.requantise.multiplier.data[c],
-                             use_quads});
+        Codes codes = {op.requantise.multiplier.data[c], op.requantise.zero, op.requantise.low, op.requantise.high};
+        channels_.push_back({nullptr, nullptr, (int32_t)steps.offsets.size(),
+                             (int32_t)(own + (input_offset - op.x_zero) * sum), codes});
+        use_quads_.push_back(use_quads);
         offsets_.insert(offsets_.end(), steps.offsets.begin(), steps.offsets.end());
         weights_.insert(weights_.end(), steps.weights.begin(), steps.weights.end());
     }
+    size_t offset = 0, weight = 0;
+    for (size_t c = 0; c < channels_.size(); ++c) {
+        channels_[c].offsets = offsets_.data() + offset, channels_[c].weights = weights_.data() + weight;
+        offset += (size_t)channels_[c].steps;
+        weight += (size_t)channels_[c].steps * step_bytes(use_quads_[c] ? kernels_.quads : kernels_.pairs);
+    }
 }
 
-// From the long row of outputs to rows without the columns between.
-template <class T>
-void Depthwise::copy_out(const T* from, int64_t rows, T* to) const {
-    const int64_t row = plane_.row / apart_;
+void Depthwise::copy_out(const DepthwiseTask* tasks, int64_t many, int64_t rows) const {
+    const int64_t row = plane_.row / apart_, element = floats_ ? 4 : 1;
     if (every_ > 1) {
-        for (int64_t y = 0; y < rows; ++y, from += row)
-            for (int64_t x = 0; x < out_width_; ++x) *to++ = from[x * every_];
+        for (int64_t i = 0; i < many; ++i)
+            (floats_ ? pick_rows<float> : pick_rows<uint8_t>)(tasks[i], row, rows, out_width_, every_);
         return;
     }
-    const size_t n = (size_t)out_width_ * sizeof(T);
-    const auto pack = n >= 16 ? pack_rows<16> : n >= 8 ? pack_rows<8> : n >= 4 ? pack_rows<4> : pack_rows<1>;
-    pack((const uint8_t*)from, row * (int64_t)sizeof(T), rows, n, (uint8_t*)to);
+    const size_t n = (size_t)(out_width_ * element);
+    const auto pack = n > 32   ? pack_rows<32, false>
+                      : n >= 16 ? pack_rows<16, true>
+                      : n >= 8  ? pack_rows<8, true>
+                      : n >= 4  ? pack_rows<4, true>
+                                : pack_rows<1, false>;
+    pack(tasks, many, row * element, rows, n);
 }
 
 void Depthwise::rows(const uint8_t* input, Range pictures, Range rows, void* out, int64_t distance,
@@ -157,25 +182,28 @@ void Depthwise::rows(const uint8_t* input, Range pictures, Range rows, void* out
     const int64_t count = rows.end - rows.begin, picture = plane_.height * plane_.width;
     const int64_t filled = (count - 1) * stride_[0] + (kernel_[0] - 1) * dilation_[0] + 1;
     const int64_t computed = (count - 1) * (plane_.row / apart_) + (out_width_ - 1) * every_ + 1;
-    // One loop behind the other, so that what one picture's stores left in flight has landed when it is read.
-    const auto each = [&](auto body) {
-        for (int64_t i = 0; i < pictures.end - pictures.begin; ++i)
-            body(i, channels_[(size_t)((pictures.begin + i) % channels())], scratch + i * slot_);
+    // Those of one form one behind the other. One kind of work is done to all before the next, so that what one
+    // picture's stores left in flight has landed when it is read.
+    DepthwiseTask tasks[kMostPictures];
+    const int64_t n = pictures.end - pictures.begin;
+    int64_t quads = 0, pairs = n, channel = pictures.begin % channels();
+    for (int64_t i = 0; i < n; ++i) {
+        const bool quad = use_quads_[(size_t)channel];
+        const int64_t at = quad ? quads : pairs - 1;
+        uint8_t* slot = scratch + at * slot_;
+        tasks[at] = {input + (pictures.begin + i) * picture, &channels_[(size_t)channel], slot, slot + outputs_at_,
+                     (uint8_t*)out + i * distance * (floats_ ? 4 : 1)};
+        quads += quad, pairs -= !quad;
+        channel = channel + 1 < channels() ? channel + 1 : 0;
+    }
+    const auto compute = [&](const DepthwiseForm& form, const DepthwiseTask* first, int64_t many) {
+        if (many == 0) return;
+        form.fill(first, many, plane_, rows.begin * stride_[0] - top_, filled);
+        (floats_ ? form.floats : form.codes)[apart_ - 1](first, many, computed);
     };
-    each([&](int64_t i, const Channel& c, uint8_t* slot) {
-        form(c).fill(input + (pictures.begin + i) * picture, plane_, rows.begin * stride_[0] - top_, filled, slot);
-    });
-    each([&](int64_t, const Channel& c, uint8_t* slot) {
-        Codes codes = codes_;
-        codes.multiplier = c.multiplier;
-        const DepthwiseChannel channel = {&offsets_[c.offsets], &weights_[c.weights], c.steps, c.bias, codes};
-        if (floats_) form(c).floats[apart_ - 1](slot, channel, computed, (float*)(slot + outputs_at_));
-        else form(c).codes[apart_ - 1](slot, channel, computed, slot + outputs_at_);
-    });
-    each([&](int64_t i, const Channel&, uint8_t* slot) {
-        if (floats_) copy_out((const float*)(slot + outputs_at_), count, (float*)out + i * distance);
-        else copy_out(slot + outputs_at_, count, (uint8_t*)out + i * distance);
-    });
+    compute(kernels_.quads, tasks, quads);
+    compute(kernels_.pairs, tasks + quads, n - quads);
+    copy_out(tasks, n, count);
 }
 
 }  // namespace shoestring

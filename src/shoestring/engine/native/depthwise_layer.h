@@ -11,6 +11,7 @@ namespace shoestring {
 
 class Depthwise {
 public:
+    Depthwise(const Depthwise&) = delete;
     Depthwise(const ConvOp& op, const Program& program, const Kernels& kernels);
 
     int64_t channels() const { return (int64_t)channels_.size(); }
@@ -33,19 +34,15 @@ private:
         std::vector<int32_t> offsets;
         std::vector<int8_t> weights;
     };
-    struct Channel {
-        size_t offsets, weights;  // where they begin
-        int32_t steps, bias;
-        float multiplier;
-        bool quads;
-    };
     void place(const ConvOp& op, int64_t height, int64_t width);
     void pack(const ConvOp& op);
     bool add_row(const DepthwiseForm& form, bool exact, const int8_t* weight, int64_t first, Steps& steps) const;
     bool add_all(const DepthwiseForm& form, bool exact, const int8_t* weight, Steps& steps) const;
-    const DepthwiseForm& form(const Channel& c) const { return c.quads ? kernels_.quads : kernels_.pairs; }
-    template <class T>
-    void copy_out(const T* from, int64_t rows, T* to) const;
+    size_t step_bytes(const DepthwiseForm& form) const {
+        return (size_t)(form.weight_bytes * (apart_ == 1 ? form.shifts : 1));
+    }
+    // From long rows of outputs to rows without the columns between.
+    void copy_out(const DepthwiseTask* tasks, int64_t many, int64_t rows) const;
 
     const DepthwiseKernels& kernels_;
     bool floats_;
@@ -57,8 +54,8 @@ private:
     int64_t every_ = 0;  // of the outputs computed, one in so many is wanted
     int64_t band_ = 0, group_ = 0;
     int64_t slot_ = 0, outputs_at_ = 0;  // bytes of scratch for a picture; where in it the outputs begin
-    Codes codes_{};                      // but for the multiplier
-    std::vector<Channel> channels_;
+    std::vector<DepthwiseChannel> channels_;
+    std::vector<uint8_t> use_quads_;  // else pairs; for each channel
     std::vector<int32_t> offsets_;
     std::vector<int8_t> weights_;
 };

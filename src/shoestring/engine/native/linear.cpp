@@ -1,5 +1,5 @@
-// Linear layers. Weights are packed into panels (linear.h) in the form that has the fewest bytes to read: with one row of
-// inputs reading them is what takes the time. All images' rows are taken together, as many as fit into registers at once.
+// Linear layers. Weights are packed into panels (linear.h) in the form that has the fewest bytes to read: with one row
+// of inputs reading them is what takes the time. All images' rows are taken together, as many as fit into registers.
 #include "linear.h"
 
 #include <algorithm>
@@ -27,7 +27,10 @@ struct alignas(64) Line {
 class Panels {
 public:
     Panels(const LinearOp& op, int64_t outputs, const LinearKernels& kernels)
-        : weight_(op.weight.data), outputs_(outputs), inputs_((int64_t)op.weight.count / outputs), lanes_(kernels.lanes) {
+        : weight_(op.weight.data),
+          outputs_(outputs),
+          inputs_((int64_t)op.weight.count / outputs),
+          lanes_(kernels.lanes) {
         const int64_t panels = (outputs + lanes_ - 1) / lanes_;
         for (int64_t p = 0; p < panels; ++p) pack_bytes(p, kernels.pairs);
         const int64_t packed = panels * packed_size(op.bits);

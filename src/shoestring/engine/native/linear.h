@@ -1,9 +1,9 @@
 // Kernels of linear layers: outputs in lanes, four inputs at a time (a *quad*), so that one row of inputs is enough.
 //
-// A *panel* is the weights of one vector of outputs. Kept as bytes it is a sequence of blocks [lanes][4], one a quad, then
-// listed blocks that name their quad: what does not fit into a dense block, or, where many blocks are zero, all others.
-// Kept in 4 or 2 bits it is [inputs / 16] steps of four such blocks, each byte holding the codes (weight + offset) of
-// 2 or 4 blocks, the first in the low bits.
+// A *panel* is the weights of one vector of outputs. Kept as bytes it is a sequence of blocks [lanes][4], one a quad,
+// then listed blocks that name their quad: what does not fit into a dense block, or, where many blocks are zero, all
+// others. Kept in 4 or 2 bits it is [inputs / 16] steps of four such blocks, each byte holding the codes (weight +
+// offset) of 2 or 4 blocks, the first in the low bits.
 #pragma once
 
 #include "kernels.h"

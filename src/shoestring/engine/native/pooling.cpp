@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "linear.h"
 #include "pointwise.h"
 #include "step.h"
 
@@ -103,69 +104,84 @@ private:
 
 class AveragePool final : public Step {
 public:
-    AveragePool(const AveragePoolOp& op, const Tensor& in, const Tensor& out, const PointwiseKernels& kernels)
+    AveragePool(const AveragePoolOp& op, const Tensor& in, const Tensor& out, const Kernels& kernels)
         : edge_(op),
-          kernels_(kernels),
+          pointwise_(*kernels.pointwise),
+          linear_(*kernels.linear),
           channels_(in.shape[0]),
           y_(axis_of(in, out, 1, op.kernel[0], op.stride[0], 1, op.pads[0])),
           x_(axis_of(in, out, 2, op.kernel[1], op.stride[1], 1, op.pads[1])),
           x_zero_(op.x_zero),
           count_padding_(op.count_padding != 0),
           global_(y_.kernel == y_.in && x_.kernel == x_.in && y_.out * x_.out == 1 && y_.pad + x_.pad == 0),
+          row_(std::max((x_.out - 1) * x_.stride + x_.kernel, x_.pad + x_.in)),
+          room_((x_.out + 63) / 64 * 64),
           multipliers_(op.requantise.multiplier.data, op.requantise.multiplier.data + op.requantise.multiplier.count),
           table_(op.requantise.table.data, op.requantise.table.data + op.requantise.table.count),
           zero_(op.requantise.zero),
           low_(op.requantise.low),
-          high_(op.requantise.high) {}
+          high_(op.requantise.high) {
+        for (int64_t o = 0; o < x_.out; ++o)
+            wide_.push_back((int32_t)(std::min(x_.start(o) + x_.kernel, x_.in) - std::max<int64_t>(x_.start(o), 0)));
+    }
 
     const char* label() const override { return global_ ? "average pool, global" : "average pool"; }
     size_t scratch(int, int parts) const override { return (size_t)parts * own(); }
     void run(int, const Work& work) const noexcept override {
         each_plane(work, edge_, channels_, y_, x_, own(), [&](const uint8_t* in, uint8_t* out, uint8_t* scratch) {
-            if (global_) {
-                const int64_t n = y_.in * x_.in;
-                out[0] = code(kernels_.total(in, (size_t)n), n);
-                return;
-            }
-            int32_t* const sums = reinterpret_cast<int32_t*>(scratch);
-            for (int64_t o = 0; o < y_.out; ++o) {
-                const int64_t first = std::max<int64_t>(y_.start(o), 0);
-                const int64_t end = std::min(y_.start(o) + y_.kernel, y_.in);
-                std::fill(sums, sums + x_.in, 0);
-                for (int64_t y = first; y < end; ++y)
-                    for (int64_t x = 0; x < x_.in; ++x) sums[x] += in[y * x_.in + x];
-                row(sums, end - first, out + o * x_.out);
-            }
+            if (global_) return whole(in, out);
+            auto* const sums = reinterpret_cast<int32_t*>(scratch);
+            for (int64_t o = 0; o < y_.out; ++o) windows(in, o, sums, out + o * x_.out);
         });
     }
 
 private:
-    size_t own() const { return global_ ? 0 : (size_t)(x_.in * 4 + 63) / 64 * 64; }
+    // What the kernel of codes reads: a row's accumulators and multipliers; then sums of a window's rows, with padding.
+    size_t own() const { return global_ ? 0 : (size_t)(2 * room_ + row_ + 15) / 16 * 64; }
 
-    void row(const int32_t* sums, int64_t high, uint8_t* out) const {
-        for (int64_t o = 0; o < x_.out; ++o) {
-            const int64_t first = std::max<int64_t>(x_.start(o), 0);
-            const int64_t end = std::min(x_.start(o) + x_.kernel, x_.in);
-            int64_t sum = 0;
-            for (int64_t x = first; x < end; ++x) sum += sums[x];
-            out[o] = code(sum, high * (end - first));
-        }
+    float multiplier(int64_t elements) const {
+        return multipliers_[count_padding_ ? multipliers_.size() - 1 : (size_t)elements - 1];
     }
 
-    // requantised(sum - n * x_zero) of a window with n elements inside the picture.
-    uint8_t code(int64_t sum, int64_t n) const {
-        const size_t entry = count_padding_ ? multipliers_.size() - 1 : (size_t)n - 1;
-        const int64_t rounded = std::llrint((float)(sum - n * x_zero_) * multipliers_[entry]);
-        const auto clipped = (uint8_t)std::clamp<int64_t>(rounded + zero_, low_, high_);
-        return table_.empty() ? clipped : table_[clipped];
+    void whole(const uint8_t* in, uint8_t* out) const {
+        const int64_t n = y_.in * x_.in, acc = pointwise_.total(in, (size_t)n) - n * x_zero_;
+        const int64_t code = std::llrint((float)acc * multiplier(n)) + zero_;
+        out[0] = (uint8_t)std::clamp<int64_t>(code, low_, high_);
+        if (!table_.empty()) out[0] = table_[out[0]];
+    }
+
+    // The windows of output row o.
+    void windows(const uint8_t* in, int64_t o, int32_t* acc, uint8_t* out) const {
+        auto* const multipliers = reinterpret_cast<float*>(acc + room_);
+        int32_t* const sums = acc + 2 * room_;
+        const int64_t first = std::max<int64_t>(y_.start(o), 0), end = std::min(y_.start(o) + y_.kernel, y_.in);
+        std::fill(sums, sums + row_, 0);
+        for (int64_t y = first; y < end; ++y)
+            for (int64_t x = 0; x < x_.in; ++x) sums[x_.pad + x] += in[y * x_.in + x];
+        const auto high = (int32_t)(end - first), zeros = high * x_zero_;
+        for (int64_t i = 0; i < x_.out; ++i) acc[i] = -zeros * wide_[(size_t)i];
+        for (int64_t i = 0; i < x_.out; ++i) multipliers[i] = multiplier(high * wide_[(size_t)i]);
+        for (int64_t k = 0; k < x_.kernel; ++k) add(sums + k, acc);
+        linear_.codes(acc, multipliers, out, (size_t)x_.out, zero_, low_, high_);
+        if (!table_.empty()) pointwise_.table(out, out, (size_t)x_.out, table_.data());
+    }
+
+    void add(const int32_t* sums, int32_t* acc) const {
+        if (x_.stride == 1)  // of a constant stride compilers make vectors
+            for (int64_t i = 0; i < x_.out; ++i) acc[i] += sums[i];
+        else
+            for (int64_t i = 0; i < x_.out; ++i) acc[i] += sums[i * x_.stride];
     }
 
     Edge edge_;
-    const PointwiseKernels& kernels_;
+    const PointwiseKernels& pointwise_;
+    const LinearKernels& linear_;
     int64_t channels_;
     Axis y_, x_;
     int32_t x_zero_;
     bool count_padding_, global_;
+    std::vector<int32_t> wide_;  // elements of each window of a row that are inside the picture
+    int64_t row_, room_;         // sums of a row with its padding; accumulators, so many that whole vectors can be read
     std::vector<float> multipliers_;
     std::vector<uint8_t> table_;
     int32_t zero_, low_, high_;
@@ -180,7 +196,7 @@ std::unique_ptr<Step> make_pool(const MaxPoolOp& op, const Program& program, con
 
 std::unique_ptr<Step> make_pool(const AveragePoolOp& op, const Program& program, const Kernels& kernels) {
     return std::make_unique<AveragePool>(op, program.tensors[(size_t)op.input], program.tensors[(size_t)op.output],
-                                         *kernels.pointwise);
+                                         kernels);
 }
 
 }  // namespace shoestring

@@ -1,5 +1,4 @@
-// Vectors in plain C++: what every other vec_*.h must compute. Compilers turn most of these loops into whatever vectors
-// the target has.
+// Vectors in what GCC and Clang understand for every target: what every other vec_*.h must compute.
 #pragma once
 
 #include <cmath>
@@ -9,35 +8,37 @@
 namespace shoestring { namespace {
 
 struct V {
-    static constexpr int lanes = 8;       // int32 in a vector
+    static constexpr int lanes = 4;       // int32 in a vector
     static constexpr int bytes = 4 * lanes;
     static constexpr int registers = 16;  // vector registers to plan for
     static constexpr bool widens = false; // whether exact dot products need `DotWide` (see vec_avx2.h)
-    struct I {
-        int32_t v[lanes];
-    };
-    struct F {
-        float v[lanes];
-    };
+    using I = int32_t __attribute__((vector_size(bytes)));
+    using F = float __attribute__((vector_size(bytes)));
 
-#define EACH for (int i = 0; i < lanes; ++i)
-    static I zero() { return splat(0); }
-    static I splat(int32_t x) { I r; EACH r.v[i] = x; return r; }
-    static F splat(float x) { F r; EACH r.v[i] = x; return r; }
-    static I load(const void* p) { I r; std::memcpy(r.v, p, bytes); return r; }
-    static F loadf(const float* p) { F r; std::memcpy(r.v, p, bytes); return r; }
-    static void store(void* p, I a) { std::memcpy(p, a.v, bytes); }
-    static void storef(float* p, F a) { std::memcpy(p, a.v, bytes); }
-    static I add(I a, I b) { EACH a.v[i] = (int32_t)((uint32_t)a.v[i] + (uint32_t)b.v[i]); return a; }
-    static F addf(F a, F b) { EACH a.v[i] += b.v[i]; return a; }
-    static F mul(F a, F b) { EACH a.v[i] *= b.v[i]; return a; }
-    static F div(F a, F b) { EACH a.v[i] /= b.v[i]; return a; }
-    static F fma(F a, F b, F c) { EACH a.v[i] = std::fma(a.v[i], b.v[i], c.v[i]); return a; }  // a * b + c, rounded once
-    static F to_float(I a) { F r; EACH r.v[i] = (float)a.v[i]; return r; }
-    // To nearest even; beyond int32 any value.
-    static I to_int(F a) { I r; EACH r.v[i] = round_even(a.v[i]); return r; }
+    static I zero() { return I{}; }
+    static I splat(int32_t x) { return I{x, x, x, x}; }
+    static F splat(float x) { return F{x, x, x, x}; }
+    static I load(const void* p) { I r; std::memcpy(&r, p, bytes); return r; }
+    static F loadf(const float* p) { F r; std::memcpy(&r, p, bytes); return r; }
+    static void store(void* p, I a) { std::memcpy(p, &a, bytes); }
+    static void storef(float* p, F a) { std::memcpy(p, &a, bytes); }
+    static I add(I a, I b) { return (I)((U)a + (U)b); }
+    static F addf(F a, F b) { return a + b; }
+    static F mul(F a, F b) { return a * b; }
+    static F div(F a, F b) { return a / b; }
+    static F fma(F a, F b, F c) {  // a * b + c, rounded once
+        for (int i = 0; i < lanes; ++i) a[i] = std::fma(a[i], b[i], c[i]);
+        return a;
+    }
+    static F to_float(I a) { return __builtin_convertvector(a, F); }
+    // To nearest even; beyond int32 any value. Between 2^23 and 2^24 floats are whole numbers, and beyond it they all are.
+    static I to_int(F a) {
+        const F large = a < 0 ? splat(-8388608.0f) : splat(8388608.0f);
+        const F rounded = (a + large) - large;
+        return __builtin_convertvector((I)(a > -8388608.0f) & (I)(a < 8388608.0f) ? rounded : a, I);
+    }
     // `lanes` bytes as int32.
-    static I widen(const uint8_t* p) { I r; EACH r.v[i] = p[i]; return r; }
+    static I widen(const uint8_t* p) { return I{p[0], p[1], p[2], p[3]}; }
 
     // Four rows of `bytes` pixels: lane by lane the four bytes of one pixel. The pixels come in *zipped order*: any order
     // that `narrow` undoes.
@@ -52,9 +53,9 @@ struct V {
     static I narrow(I a, I b, I c, I d, int32_t zero) { return pack(a, b, c, d, zero); }
     // The same for four vectors in plain order.
     static I narrow_plain(I a, I b, I c, I d, int32_t zero) { return pack(a, b, c, d, zero); }
-    static I min_u8(I a, I b) { return each_byte(a, b, false); }
-    static I max_u8(I a, I b) { return each_byte(a, b, true); }
-    static I splat_u8(int32_t x) { I r; std::memset(r.v, x, bytes); return r; }
+    static I min_u8(I a, I b) { return (I)((B)a < (B)b ? (B)a : (B)b); }
+    static I max_u8(I a, I b) { return (I)((B)a > (B)b ? (B)a : (B)b); }
+    static I splat_u8(int32_t x) { I r; std::memset(&r, x, bytes); return r; }
 
     // acc + the sum of the four products u8 x s8 in each lane. `w`: the four weights. An instruction set that has only
     // s8 x s8 counts an input as (u8 - input_offset): who makes the bias adds input_offset * (the sum of the weights).
@@ -64,9 +65,9 @@ struct V {
         using X = I;
         static X prepare(I quads) { return quads; }
         static I dot(I acc, X x, const int8_t* w) {
-            const uint8_t* b = (const uint8_t*)x.v;
-            EACH acc.v[i] += b[4 * i] * w[0] + b[4 * i + 1] * w[1] + b[4 * i + 2] * w[2] + b[4 * i + 3] * w[3];
-            return acc;
+            const U b = (U)x;
+            return (I)((U)acc + (b & 255) * (uint32_t)w[0] + (b >> 8 & 255) * (uint32_t)w[1] +
+                       (b >> 16 & 255) * (uint32_t)w[2] + (b >> 24) * (uint32_t)w[3]);
         }
         // The form in which the kernel wants the weights of a quad.
         static void pack_weights(const int8_t w[4], int8_t* out) { std::memcpy(out, w, 4); }
@@ -74,13 +75,12 @@ struct V {
     using DotWide = Dot;
 
     // Pointwise kernels and pools.
-    static F minf(F a, F b) { EACH a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i]; return a; }  // b where either is NaN
-    static F maxf(F a, F b) { EACH a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i]; return a; }  // b where either is NaN
+    static F minf(F a, F b) { return a < b ? a : b; }  // b where either is NaN
+    static F maxf(F a, F b) { return a > b ? a : b; }  // b where either is NaN
     // acc + sums of some of the bytes, in any lanes: only the total over all lanes is fixed.
     static I sums(I acc, I x) {
-        const uint8_t* b = (const uint8_t*)x.v;
-        EACH acc.v[i] += b[4 * i] + b[4 * i + 1] + b[4 * i + 2] + b[4 * i + 3];
-        return acc;
+        const U b = (U)x;
+        return (I)((U)acc + (b & 255) + (b >> 8 & 255) + (b >> 16 & 255) + (b >> 24));
     }
     // A table of 256 bytes, applied to every byte of `n` vectors.
     static constexpr bool cheap_lookup = true;  // whether it takes less time than a requantisation
@@ -90,7 +90,7 @@ struct V {
         template <int n>
         void apply(I (&x)[n]) const {
             for (I& one : x)
-                for (int i = 0; i < bytes; ++i) ((uint8_t*)one.v)[i] = table[((uint8_t*)one.v)[i]];
+                for (int i = 0; i < bytes; ++i) ((uint8_t*)&one)[i] = table[((uint8_t*)&one)[i]];
         }
     };
 
@@ -102,34 +102,31 @@ struct V {
     }
     // acc + the two products s16 x s16 in each lane. `w`: two 16-bit weights.
     static I dot_pairs(I acc, I x, const int8_t* w) {
-        int16_t a[2 * lanes], b[2];
-        std::memcpy(a, x.v, bytes);
+        int16_t b[2];
         std::memcpy(b, w, 4);
-        EACH acc.v[i] += a[2 * i] * b[0] + a[2 * i + 1] * b[1];
-        return acc;
+        return add(acc, (x << 16 >> 16) * b[0] + (x >> 16) * b[1]);
     }
     // Four vectors to codes like `narrow_plain`, but `phases` (1, 2 or 4) vectors at a time take turns: lane i of the
     // first, of the second, ..., lane i + 1 of the first, ...
     template <int phases>
     static I narrow_interleaved(const I* x, int32_t zero) {
-        I r[4];
-        for (int k = 0; k < 4 * lanes; ++k) {
-            const int from = k / (phases * lanes) * phases + k % phases;
-            r[k / lanes].v[k % lanes] = x[from].v[k % (phases * lanes) / phases];
+        uint8_t codes[bytes], r[bytes];
+        store(codes, pack(x[0], x[1], x[2], x[3], zero));
+        for (int k = 0; k < bytes; ++k) {
+            const int vector = k / (phases * lanes) * phases + k % phases, lane = k % (phases * lanes) / phases;
+            r[k] = codes[vector * lanes + lane];
         }
-        return pack(r[0], r[1], r[2], r[3], zero);
+        return load(r);
     }
 
     // Linear layers: outputs in lanes. Four bytes in every lane.
-    static I splat_four(const int8_t* x) { I r; EACH std::memcpy(&r.v[i], x, 4); return r; }
-    // acc + the four products u8 x s8 in each lane. Where `widens`, exact only if no
-    // pair of neighbouring products leaves 16 bits.
+    static I splat_four(const int8_t* x) { int32_t r; std::memcpy(&r, x, 4); return splat(r); }
+    // acc + the four products u8 x s8 in each lane. Where `widens`, exact only if no pair of neighbouring products leaves
+    // 16 bits.
     static I dot_bytes(I acc, I x, I w) {
-        const uint8_t* a = (const uint8_t*)x.v;
-        const int8_t* b = (const int8_t*)w.v;
-        I products = zero();
-        EACH for (int j = 0; j < 4; ++j) products.v[i] += a[4 * i + j] * b[4 * i + j];
-        return add(acc, products);
+        const U b = (U)x;
+        const I low = (I)(b & 255) * (w << 24 >> 24) + (I)(b >> 8 & 255) * (w << 16 >> 24);
+        return add(acc, low + (I)(b >> 16 & 255) * (w << 8 >> 24) + (I)(b >> 24) * (w >> 24));
     }
     // Four of them, for weights 0..15; exact everywhere.
     static I dot_small(I acc, const I x[4], const I w[4]) {
@@ -139,31 +136,23 @@ struct V {
     // Of every byte, `bits` bits from bit `bits * i`.
     template <int bits>
     static I field(I x, int i) {
-        for (int k = 0; k < V::bytes; ++k) {
-            uint8_t& b = ((uint8_t*)x.v)[k];
-            b = (uint8_t)(b >> (bits * i) & ((1 << bits) - 1));
-        }
-        return x;
+        return (I)((U)x >> (bits * i) & 0x01010101u * ((1u << bits) - 1));
     }
-#undef EACH
 
 private:
-    static int32_t round_even(float x) {
-        return x >= 2147483648.0f || x < -2147483648.0f || x != x ? 0 : (int32_t)std::nearbyintf(x);
-    }
+    using U = uint32_t __attribute__((vector_size(bytes)));
+    using B = uint8_t __attribute__((vector_size(bytes)));
+
     static I pack(I a, I b, I c, I d, int32_t zero) {
-        const I parts[4] = {a, b, c, d};
-        I r;
-        for (int i = 0; i < bytes; ++i) {
-            const int64_t x = (int64_t)parts[i / lanes].v[i % lanes] + zero;
-            ((uint8_t*)r.v)[i] = (uint8_t)(x < 0 ? 0 : x > 255 ? 255 : x);
+        const I parts[4] = {a, b, c, d}, low = splat(-zero), high = splat(255 - zero);
+        uint8_t r[bytes];
+        for (int i = 0; i < 4; ++i) {
+            const I clipped = parts[i] < low ? low : parts[i] > high ? high : parts[i];
+            using Codes = uint8_t __attribute__((vector_size(lanes)));
+            const Codes codes = __builtin_convertvector(clipped + zero, Codes);
+            std::memcpy(r + lanes * i, &codes, lanes);
         }
-        return r;
-    }
-    static I each_byte(I a, I b, bool larger) {
-        uint8_t *p = (uint8_t*)a.v, *q = (uint8_t*)b.v;
-        for (int i = 0; i < bytes; ++i) p[i] = (p[i] > q[i]) == larger ? p[i] : q[i];
-        return a;
+        return load(r);
     }
 };
 
