@@ -368,7 +368,7 @@ def main() -> int:
     logging.disable(logging.WARNING)  # onnxruntime.quantization tells its own choices
     load, claims = machine.load(), [claim for claim in CLAIMS if options.claim in claim.__name__]
     with machine.pinned(1):
-        bench = Bench(resolve("mobilenet_v2"), runtimes.installed(), options.seconds)
+        bench = Bench(resolve("mobilenet_v2"), runtimes.installed(runtimes.STOCK), options.seconds)
         print(f"{'claim':32}{'case':50}{'runtime':13}{'ratio':24}{'verdict':13}{'contract':13}")
         findings = [told(finding) for claim in claims for finding in claim(bench)]
     result = {

@@ -7,10 +7,11 @@ best instruction set is used; SHOESTRING_ISA names another.
 import ctypes
 import os
 import re
+import struct
 import sys
 import weakref
-from collections.abc import Sequence
-from ctypes import POINTER, Structure, c_char_p, c_double, c_int32, c_int64, c_size_t, c_void_p
+from collections.abc import Callable, Sequence
+from ctypes import POINTER, Array, Structure, c_char, c_char_p, c_double, c_int32, c_int64, c_size_t, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from shoestring.core.errors import BadInput
-from shoestring.engine.program import DTYPES, Program, Tensor
+from shoestring.engine.program import DTYPES, Program
 
 VERSION = 1
 _FILES = {"darwin": "libshoestring_engine.dylib", "win32": "shoestring_engine.dll"}
@@ -67,33 +68,22 @@ class Network:
     def __init__(self, program: Program, threads: int = 1, isa: str | None = None) -> None:
         self._names = tuple(op.name for op in program.ops)
         self._library = _loaded()
-        data, message = program.to_bytes(), _Message()
-        pointer = self._library.shoestring_load(data, len(data), threads, isa.encode() if isa else None, message)
+        data, message = program.to_bytes(), _message()
+        load = self._library.shoestring_load
+        pointer = load(data, len(data), threads, isa.encode() if isa else None, message, len(message))
         if not pointer:
-            raise BadInput(f"engine: {_naming_the_node(message.line(), self._names)}")
+            raise BadInput(f"engine: {_naming_the_node(message.value.decode(), self._names)}")
         self._handle: _Handle | None = _Handle(self._library, pointer)
         self.inputs = tuple(program.tensors[index] for index in program.inputs)
         self.outputs = tuple(program.tensors[index] for index in program.outputs)
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        handle, message = self._live(), _Message()  # stays alive for the run, even if another thread closes the network
-        given, made, images = self._arrays(inputs)
-        failed = self._library.shoestring_run(handle.pointer, _Arrays(given), _Arrays(made), images, message)
-        if failed:
-            raise BadInput(f"engine: {message.line()}")
-        return made
+        return self._run(self._library.shoestring_run, inputs)
 
     def profile(self, *inputs: np.ndarray, runs: int = 20) -> np.ndarray:
         """How long each of `self.steps` took in each of `runs` runs, in nanoseconds: int64 [runs, steps]."""
-        handle, message = self._live(), _Message()
-        given, made, images = self._arrays(inputs)
         times = np.zeros((runs, len(self._names)), np.int64)
-        to = times.ctypes.data_as(POINTER(c_int64))
-        failed = self._library.shoestring_profile(
-            handle.pointer, _Arrays(given), _Arrays(made), images, runs, to, times.size, message
-        )
-        if failed:
-            raise BadInput(f"engine: {message.line()}")
+        self._run(self._library.shoestring_profile, inputs, runs, times.ctypes.data, times.size)
         return times
 
     @property
@@ -132,8 +122,20 @@ class Network:
             raise BadInput("engine: the network was loaded before this process was forked; load it here")
         return self._handle
 
-    def _arrays(self, inputs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray], int]:
-        """The inputs as the library takes them, room for the outputs, and how many images there are."""
+    def _run(self, function: Callable[..., int], inputs: Sequence[np.ndarray], *more: int) -> list[np.ndarray]:
+        handle, message = (
+            self._live(),
+            _message(),
+        )  # it stays alive meanwhile, even if another thread closes the network
+        given, images = self._checked(inputs)
+        made = [np.empty((images, *tensor.shape), DTYPES[tensor.dtype]) for tensor in self.outputs]
+        arrays = _arrays(given), len(given), _arrays(made), len(made)
+        if function(handle.pointer, *arrays, images, *more, message, len(message)):
+            raise BadInput(f"engine: {message.value.decode()}")
+        return made
+
+    def _checked(self, inputs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], int]:
+        """The inputs as the library takes them, and how many images there are."""
         if len(inputs) != len(self.inputs):
             raise BadInput(f"engine: {len(inputs)} inputs given; the network takes {len(self.inputs)}")
         given = [np.require(x, requirements=["C", "A"]) for x in inputs]
@@ -144,31 +146,7 @@ class Network:
             if x.shape != (images, *tensor.shape) or not images:
                 expected = ", ".join(map(str, ("N", *tensor.shape)))
                 raise BadInput(f"engine: input {tensor.name} has shape {x.shape}; give ({expected}), N alike for all")
-        return given, [_room(tensor, images) for tensor in self.outputs], images
-
-
-class _Message(Structure):
-    """Room for one line."""
-
-    _fields_ = (("text", c_char_p), ("size", c_size_t))
-
-    def __init__(self) -> None:
-        self.buffer = ctypes.create_string_buffer(400)
-        super().__init__(ctypes.cast(self.buffer, c_char_p), len(self.buffer))
-
-    def line(self) -> str:
-        return self.buffer.value.decode(errors="replace")
-
-
-class _Arrays(Structure):
-    """Where arrays are, with the number of elements of each. Keeps none of them alive."""
-
-    _fields_ = (("data", POINTER(c_void_p)), ("elements", POINTER(c_size_t)), ("count", c_size_t))
-
-    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
-        count = len(arrays)
-        data = (c_void_p * count)(*(array.ctypes.data for array in arrays))
-        super().__init__(data, (c_size_t * count)(*(array.size for array in arrays)), count)
+        return given, images
 
 
 class _Step(Structure):
@@ -188,8 +166,14 @@ def _free(library: ctypes.CDLL, pointer: int, process: int) -> None:
         library.shoestring_free(pointer)
 
 
-def _room(tensor: Tensor, images: int) -> np.ndarray:
-    return np.empty((images, *tensor.shape), DTYPES[tensor.dtype])
+def _message() -> Array[c_char]:
+    """Room for one line."""
+    return ctypes.create_string_buffer(400)
+
+
+def _arrays(arrays: Sequence[np.ndarray]) -> bytes:
+    """`ShoestringArray`s: addresses and numbers of elements. Keeps none of the arrays alive."""
+    return struct.pack("PN" * len(arrays), *(word for array in arrays for word in (array.ctypes.data, array.size)))
 
 
 def _naming_the_node(line: str, names: Sequence[str]) -> str:
@@ -225,19 +209,20 @@ def _library() -> ctypes.CDLL | str:
 
 def _declare(library: ctypes.CDLL) -> None:
     """The types of abi.h."""
-    run = [c_void_p, _Arrays, _Arrays, c_int32]
+    text = [c_char_p, c_size_t]
+    run = [c_void_p, c_char_p, c_size_t, c_char_p, c_size_t, c_int32]
     for name, result, arguments in (
         ("version", c_int32, []),
         ("isa", c_char_p, [c_size_t]),
         ("peak", c_double, [c_char_p]),
-        ("load", c_void_p, [c_char_p, c_size_t, c_int32, c_char_p, _Message]),
+        ("load", c_void_p, [c_char_p, c_size_t, c_int32, c_char_p, *text]),
         ("free", None, [c_void_p]),
         ("network_isa", c_char_p, [c_void_p]),
         ("arena_bytes", c_size_t, [c_void_p]),
         ("weight_bytes", c_size_t, [c_void_p]),
         ("steps", c_size_t, [c_void_p, POINTER(_Step), c_size_t]),
-        ("run", c_int32, [*run, _Message]),
-        ("profile", c_int32, [*run, c_int32, POINTER(c_int64), c_size_t, _Message]),
+        ("run", c_int32, [*run, *text]),
+        ("profile", c_int32, [*run, c_int32, c_void_p, c_size_t, *text]),
     ):
         function = getattr(library, f"shoestring_{name}")
         function.restype, function.argtypes = result, arguments

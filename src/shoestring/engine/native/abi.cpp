@@ -18,7 +18,13 @@ using namespace shoestring;
 constexpr int32_t kVersion = 1, kMostThreads = 256, kMostImages = 65536;
 const char* const kIsas[] = {"avx512_vnni", "avx_vnni", "avx2", "neon_dotprod", "neon", "portable"};
 
-void say(ShoestringMessage message, const char* text) {
+// Where a message goes.
+struct Message {
+    char* text;
+    size_t size;
+};
+
+void say(Message message, const char* text) {
     if (message.size == 0) return;
     const size_t length = std::min(std::strlen(text), message.size - 1);
     std::memcpy(message.text, text, length);
@@ -27,7 +33,7 @@ void say(ShoestringMessage message, const char* text) {
 
 // Runs `act`; false, and what went wrong in `message`, when it throws.
 template <class Act>
-bool guarded(ShoestringMessage message, Act&& act) noexcept {
+bool guarded(Message message, Act&& act) noexcept {
     try {
         act();
         return true;
@@ -52,21 +58,27 @@ const Kernels& kernels(const char* isa) {
                      " cannot be used here; there are " + names);
 }
 
-void check(const char* what, const ShoestringArrays& arrays, const std::vector<Tensor>& tensors, int32_t images) {
-    if (arrays.count != tensors.size())
-        throw BadProgram(std::to_string(arrays.count) + " " + what + "s given, " + std::to_string(tensors.size()) +
+// What a run was given.
+struct Given {
+    const ShoestringArray* arrays;
+    size_t count;
+};
+
+void check(const char* what, Given given, const std::vector<Tensor>& tensors, int32_t images) {
+    if (given.count != tensors.size())
+        throw BadProgram(std::to_string(given.count) + " " + what + "s given, " + std::to_string(tensors.size()) +
                          " expected");
     for (size_t i = 0; i < tensors.size(); ++i) {
-        const size_t expected = tensors[i].elements * size_t(images);
-        if (arrays.elements[i] != expected)
-            throw BadProgram(std::string(what) + " " + std::to_string(i) + " has " +
-                             std::to_string(arrays.elements[i]) + " elements, " + std::to_string(expected) + " expected");
-        if (tensors[i].dtype == DType::f32 && reinterpret_cast<uintptr_t>(arrays.data[i]) % alignof(float) != 0)
+        const size_t bytes = given.arrays[i].bytes, expected = tensors[i].bytes * size_t(images);
+        if (bytes != expected)
+            throw BadProgram(std::string(what) + " " + std::to_string(i) + " has " + std::to_string(bytes) +
+                             " bytes, " + std::to_string(expected) + " expected");
+        if (tensors[i].dtype == DType::f32 && reinterpret_cast<uintptr_t>(given.arrays[i].data) % alignof(float) != 0)
             throw BadProgram(std::string(what) + " " + std::to_string(i) + " is not aligned");
     }
 }
 
-void check(const Network& network, const ShoestringArrays& inputs, const ShoestringArrays& outputs, int32_t images) {
+void check(const Network& network, Given inputs, Given outputs, int32_t images) {
     if (images < 1 || images > kMostImages)
         throw BadProgram(std::to_string(images) + " images given, 1 to " + std::to_string(kMostImages) + " expected");
     check("input", inputs, network.inputs(), images);
@@ -89,9 +101,10 @@ double shoestring_peak(const char* isa) {
     return peak;
 }
 
-void* shoestring_load(const uint8_t* bytes, size_t size, int32_t threads, const char* isa, ShoestringMessage message) {
+void* shoestring_load(const uint8_t* bytes, size_t size, int32_t threads, const char* isa, char* message,
+                      size_t message_size) {
     std::unique_ptr<Network> network;
-    guarded(message, [&] {
+    guarded({message, message_size}, [&] {
         if (threads < 1 || threads > kMostThreads)
             throw BadProgram(std::to_string(threads) + " threads asked for, 1 to " + std::to_string(kMostThreads) +
                              " expected");
@@ -113,22 +126,23 @@ size_t shoestring_steps(const void* network, ShoestringStep* steps, size_t count
     return all.size();
 }
 
-int32_t shoestring_run(void* network, ShoestringArrays inputs, ShoestringArrays outputs, int32_t images,
-                       ShoestringMessage message) {
+int32_t shoestring_run(void* network, const ShoestringArray* inputs, size_t input_count, const ShoestringArray* outputs,
+                       size_t output_count, int32_t images, char* message, size_t message_size) {
     auto& net = *static_cast<Network*>(network);
-    return !guarded(message, [&] {
-        check(net, inputs, outputs, images);
-        net.run(inputs.data, outputs.data, images);
+    return !guarded({message, message_size}, [&] {
+        check(net, {inputs, input_count}, {outputs, output_count}, images);
+        net.run(inputs, outputs, images);
     });
 }
 
-int32_t shoestring_profile(void* network, ShoestringArrays inputs, ShoestringArrays outputs, int32_t images,
-                           int32_t runs, int64_t* nanoseconds, size_t count, ShoestringMessage message) {
+int32_t shoestring_profile(void* network, const ShoestringArray* inputs, size_t input_count,
+                           const ShoestringArray* outputs, size_t output_count, int32_t images, int32_t runs,
+                           int64_t* nanoseconds, size_t count, char* message, size_t message_size) {
     auto& net = *static_cast<Network*>(network);
-    return !guarded(message, [&] {
-        check(net, inputs, outputs, images);
+    return !guarded({message, message_size}, [&] {
+        check(net, {inputs, input_count}, {outputs, output_count}, images);
         if (runs < 1 || count != size_t(runs) * net.steps().size())
             throw BadProgram("there is no room for what each run and step takes");
-        net.profile(inputs.data, outputs.data, images, runs, nanoseconds);
+        net.profile(inputs, outputs, images, runs, nanoseconds);
     });
 }

@@ -1,5 +1,5 @@
-// The library as others see it: plain C, called by native.py through ctypes. No exception leaves it and every size comes
-// with its pointer. Functions that can fail write one line for the user to `message` [size], cut to fit.
+// The library as others see it: plain C, called by native.py through ctypes. No exception leaves it and every pointer
+// comes with its size. Functions that can fail write one line for the user to `message` [message_size], cut to fit.
 #pragma once
 
 #include <cstddef>
@@ -11,16 +11,10 @@
 #define SHOESTRING_API extern "C" __attribute__((visibility("default")))
 #endif
 
-struct ShoestringMessage {
-    char* text;
-    size_t size;
-};
-
-// Arrays, image after image; `elements` of each is checked against the program.
-struct ShoestringArrays {
-    void* const* data;
-    const size_t* elements;
-    size_t count;
+// An input or output, image after image. Inputs are not written to.
+struct ShoestringArray {
+    void* data;
+    size_t bytes;  // of all images: checked against the program
 };
 
 struct ShoestringStep {
@@ -39,7 +33,7 @@ SHOESTRING_API double shoestring_peak(const char* isa);
 // A network of the bytes of a program (program.py), for `threads` >= 1 threads. `isa`: a name, or nullptr for the best
 // (or what the environment's SHOESTRING_ISA says). nullptr when it fails.
 SHOESTRING_API void* shoestring_load(const uint8_t* bytes, size_t size, int32_t threads, const char* isa,
-                                     ShoestringMessage message);
+                                     char* message, size_t message_size);
 // When no run is under way. nullptr is allowed.
 SHOESTRING_API void shoestring_free(void* network);
 
@@ -50,9 +44,11 @@ SHOESTRING_API size_t shoestring_weight_bytes(const void* network);
 SHOESTRING_API size_t shoestring_steps(const void* network, ShoestringStep* steps, size_t count);
 
 // 0 when it is done. May be called from several threads: runs of one network follow one another.
-SHOESTRING_API int32_t shoestring_run(void* network, ShoestringArrays inputs, ShoestringArrays outputs, int32_t images,
-                                      ShoestringMessage message);
+SHOESTRING_API int32_t shoestring_run(void* network, const ShoestringArray* inputs, size_t input_count,
+                                      const ShoestringArray* outputs, size_t output_count, int32_t images,
+                                      char* message, size_t message_size);
 // `nanoseconds` [runs][steps]: `count` must be as many.
-SHOESTRING_API int32_t shoestring_profile(void* network, ShoestringArrays inputs, ShoestringArrays outputs,
-                                          int32_t images, int32_t runs, int64_t* nanoseconds, size_t count,
-                                          ShoestringMessage message);
+SHOESTRING_API int32_t shoestring_profile(void* network, const ShoestringArray* inputs, size_t input_count,
+                                          const ShoestringArray* outputs, size_t output_count, int32_t images,
+                                          int32_t runs, int64_t* nanoseconds, size_t count, char* message,
+                                          size_t message_size);

@@ -1,12 +1,12 @@
 // Depthwise convolution: every channel is a picture of its own, convolved with a kernel of its own.
 //
 // A picture is first copied to a *plane* in the scratch of the thread: rows one behind the other with zero points in
-// between, one run of rows for each phase of the vertical stride. A tap is then a constant distance along the plane, and
-// the outputs of one channel are one long row, with a few columns between the rows that nobody wants.
+// between, one run of rows for each phase of the vertical stride. A tap is then a constant distance along the plane,
+// and the outputs of one channel are one long row, with a few columns between the rows that nobody wants.
 //
-// A vector of 32-bit lanes takes a *chunk* of neighbouring taps at once: four bytes (quads), or two 16-bit pixels (pairs)
-// where a processor without dot products of bytes could not add four products exactly. Lane i then holds every fourth or
-// second output; what lies between comes from vectors loaded, or weights shifted, by a pixel.
+// A vector of 32-bit lanes takes a *chunk* of neighbouring taps at once: four bytes (quads), or two 16-bit pixels
+// (pairs) where a processor without dot products of bytes could not add four products exactly. Lane i then holds every
+// fourth or second output; what lies between comes from vectors loaded, or weights shifted, by a pixel.
 #pragma once
 
 #include "kernels.h"
@@ -23,7 +23,7 @@ struct DepthwiseChannel {
     Codes codes;
 };
 
-// How a picture lies in a plane; all but height in pixels.
+// How a picture lies in a plane, in pixels.
 struct DepthwisePlane {
     int64_t height, width;   // of the picture
     int64_t left;            // zero points before a plane's first row
@@ -43,20 +43,20 @@ struct DepthwiseTask {
 
 struct DepthwiseForm {
     int taps;          // in a chunk
-    int shifts;        // weights of a chunk are wanted shifted by 0 .. shifts - 1 taps (one where outputs are two apart)
+    int shifts;        // a chunk's weights are wanted shifted by 0 .. shifts - 1 taps (only 0 if outputs are two apart)
     int weight_bytes;  // of a chunk
     int input_offset;  // pixels count as (u8 - input_offset): the bias makes it good
     void (*pack)(const int8_t* taps, int8_t* out);
-    // Writes rows first .. first + count - 1 of each picture, some of them outside of it, row first to the plane's start.
+    // Writes rows first .. first + count - 1 of each picture, some outside of it, the first to the plane's start.
     void (*fill)(const DepthwiseTask* tasks, int64_t n, const DepthwisePlane& plane, int64_t first, int64_t count);
-    // Computes outputs, rounded up to a multiple of DepthwiseKernels::outputs, whose pixels are 1 or 2 apart ([0], [1]).
+    // Computes outputs, up to a multiple of DepthwiseKernels::outputs, whose pixels are 1 or 2 apart ([0], [1]).
     void (*codes[2])(const DepthwiseTask* tasks, int64_t n, int64_t outputs);
     void (*floats[2])(const DepthwiseTask* tasks, int64_t n, int64_t outputs);
 };
 
 struct DepthwiseKernels {
-    int outputs;  // computed at once
-    bool widens;  // quads are exact only where no two neighbouring products, the first of them even, leave 16 bits
+    int outputs;  // the most computed at once
+    bool widens;  // quads are exact only where neither the first two products nor the last two leave 16 bits together
     DepthwiseForm quads, pairs;
 };
 

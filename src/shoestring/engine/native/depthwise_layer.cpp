@@ -89,7 +89,8 @@ void Depthwise::place(const ConvOp& op, int64_t height, int64_t width) {
 
 // Appends the steps of one row of the kernel: `weight` its taps, `first` where in the plane the first finds its pixel
 // for the first output. False where that would not be exact.
-bool Depthwise::add_row(const DepthwiseForm& form, bool exact, const int8_t* weight, int64_t first, Steps& steps) const {
+bool Depthwise::add_row(const DepthwiseForm& form, bool exact, const int8_t* weight, int64_t first,
+                        Steps& steps) const {
     const int64_t wide = (kernel_[1] - 1) * dilation_[1] + 1, shifts = apart_ == 1 ? form.shifts : 1;
     // Moved by a pixel, other taps are neighbours.
     for (int64_t move = 0; move < (exact ? 1 : 2); ++move) {

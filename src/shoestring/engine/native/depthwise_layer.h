@@ -24,8 +24,8 @@ public:
     size_t weights() const { return weights_.size(); }
 
     // Output rows `rows` of `pictures` (counted through the batch: image * channels() + channel), before any table or
-    // sum. `input`: the whole tensor. `out`: where the first of these rows of the first picture goes, `distance` elements
-    // before that of the next. Elements are u8, or f32 if the output is.
+    // sum. `input`: the whole tensor. `out`: where the first of these rows of the first picture goes, `distance`
+    // elements before that of the next. Elements are u8, or f32 if the output is.
     void rows(const uint8_t* input, Range pictures, Range rows, void* out, int64_t distance, uint8_t* scratch) const;
 
 private:

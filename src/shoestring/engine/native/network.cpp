@@ -128,12 +128,12 @@ size_t Network::weight_bytes() const {
     return total;
 }
 
-void Network::begin(const void* const* inputs, int images) {
+void Network::begin(const ShoestringArray* inputs, int images) {
     if (images != images_) plan(images);
     for (size_t i = 0; i < inputs_.size(); ++i) {
         uint8_t*& tensor = tensors_[size_t(input_tensors_[i])];
-        if (bound_[i]) tensor = static_cast<uint8_t*>(const_cast<void*>(inputs[i]));  // which no step writes to
-        else std::memcpy(tensor, inputs[i], inputs_[i].bytes * size_t(images));
+        if (bound_[i]) tensor = static_cast<uint8_t*>(inputs[i].data);  // which no step writes to
+        else std::memcpy(tensor, inputs[i].data, inputs_[i].bytes * size_t(images));
     }
 }
 
@@ -145,19 +145,20 @@ void Network::step(size_t index) noexcept {
         });
 }
 
-void Network::end(void* const* outputs) const noexcept {
+void Network::end(const ShoestringArray* outputs) const noexcept {
     for (size_t i = 0; i < outputs_.size(); ++i)
-        std::memcpy(outputs[i], tensors_[size_t(output_tensors_[i])], outputs_[i].bytes * size_t(images_));
+        std::memcpy(outputs[i].data, tensors_[size_t(output_tensors_[i])], outputs_[i].bytes * size_t(images_));
 }
 
-void Network::run(const void* const* inputs, void* const* outputs, int images) {
+void Network::run(const ShoestringArray* inputs, const ShoestringArray* outputs, int images) {
     std::lock_guard<std::mutex> lock(mutex_);
     begin(inputs, images);
     for (size_t i = 0; i < steps_.size(); ++i) step(i);
     end(outputs);
 }
 
-void Network::profile(const void* const* inputs, void* const* outputs, int images, int runs, int64_t* nanoseconds) {
+void Network::profile(const ShoestringArray* inputs, const ShoestringArray* outputs, int images, int runs,
+                      int64_t* nanoseconds) {
     std::lock_guard<std::mutex> lock(mutex_);
     for (int run = 0; run < runs; ++run) {
         begin(inputs, images);

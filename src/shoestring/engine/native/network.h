@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "abi.h"
 #include "arena.h"
 #include "program.h"
 #include "step.h"
@@ -28,24 +29,24 @@ public:
 
     // `inputs` and `outputs`: an array each, image after image. One run at a time: others wait. Throws std::bad_alloc,
     // only when `images` is not what it was in the run before.
-    void run(const void* const* inputs, void* const* outputs, int images);
+    void run(const ShoestringArray* inputs, const ShoestringArray* outputs, int images);
     // The same `runs` times. `nanoseconds` [runs][steps]: how long each step took.
-    void profile(const void* const* inputs, void* const* outputs, int images, int runs, int64_t* nanoseconds);
+    void profile(const ShoestringArray* inputs, const ShoestringArray* outputs, int images, int runs,
+                 int64_t* nanoseconds);
 
 private:
-    // A tensor or the scratch of a step.
+    // Of a tensor: its bytes for one image, and the steps between which it is needed.
     struct Use {
-        size_t bytes;  // of one image (a tensor); filled when planned (scratch)
-        size_t first, last;
+        size_t bytes, first, last;
     };
     struct alignas(64) Line {
         uint8_t bytes[64];
     };
     void find_uses(const Program& program);
     void plan(int images);
-    void begin(const void* const* inputs, int images);
+    void begin(const ShoestringArray* inputs, int images);
     void step(size_t index) noexcept;
-    void end(void* const* outputs) const noexcept;
+    void end(const ShoestringArray* outputs) const noexcept;
 
     const char* isa_;
     std::vector<Tensor> inputs_, outputs_;

@@ -1,0 +1,66 @@
+"""A pytest plugin: programs are executed by another process, `driver.cpp` built for another processor, under a sanitizer
+or with emulated instructions. SHOESTRING_TEST_DRIVER is the command. The tests themselves do not notice."""
+
+import os
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from shoestring.engine import native
+from shoestring.engine.program import DTYPES, Program
+
+COMMAND = os.environ["SHOESTRING_TEST_DRIVER"].split()
+THREADS = (1, 2, 3)
+
+
+def _said(*arguments: str) -> str:
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, f"{COMMAND[-1]} exited with {done.returncode}:\n{done.stderr}"
+    return done.stdout
+
+
+@cache
+def isas() -> tuple[str, ...]:
+    return tuple(_said().split())
+
+
+@cache
+def _executed(program: bytes, inputs: bytes, images: int, arrays: tuple[str, ...]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, name) for name in ("program", "inputs", "outputs")]
+        files[0].write_bytes(program)
+        files[1].write_bytes(inputs)
+        _said(*map(str, files), str(images), *arrays)
+        return files[2].read_bytes()
+
+
+class Network(native.Network):
+    """One of this process, too, for all but the results."""
+
+    def __init__(self, program: Program, threads: int = 1, isa: str | None = None) -> None:
+        super().__init__(program, threads)
+        self._program, self._setting = program, (isas().index(isa or isas()[0]), THREADS.index(threads))
+
+    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        images = len(inputs[0])
+        outputs = [self._program.tensors[index] for index in self._program.outputs]
+        sizes = [(np.dtype(DTYPES[tensor.dtype]), images * int(np.prod(tensor.shape))) for tensor in outputs]
+        arrays = [f"in:{array.itemsize}:{array.size}" for array in inputs]
+        arrays += [f"out:{dtype.itemsize}:{size}" for dtype, size in sizes]
+        given = b"".join(np.ascontiguousarray(array).tobytes() for array in inputs)
+        found = _executed(self._program.to_bytes(), given, images, tuple(arrays))
+        bytes_each = sum(dtype.itemsize * size for dtype, size in sizes)
+        assert len(found) == bytes_each * len(isas()) * len(THREADS)
+        at = bytes_each * (self._setting[0] * len(THREADS) + self._setting[1])
+        results = []
+        for (dtype, size), tensor in zip(sizes, outputs, strict=True):
+            results.append(np.frombuffer(found, dtype, size, at).reshape(images, *tensor.shape))
+            at += dtype.itemsize * size
+        return results
+
+
+native.Network = Network  # type: ignore[misc]
+native.isas = isas
