@@ -16,8 +16,9 @@ DEV := .venv/.installed-dev$(TORCH)
 PINS := pyproject.toml constraints.txt
 ENGINE := .venv/.built-engine
 NATIVE := $(wildcard $(addprefix src/shoestring/engine/native/,*.cpp *.h *.inl CMakeLists.txt))
-# Scripts that train something take hours and are run by hand.
-BENCH ?= $(filter-out benchmarks/train_% benchmarks/lsq_%,$(wildcard benchmarks/*.py))
+# Scripts that train something, need private data or make an environment of their own are run by hand.
+BENCH ?= $(filter-out benchmarks/train_% benchmarks/lsq_% benchmarks/magnitude_% benchmarks/engine_deepsparse.py, \
+    $(wildcard benchmarks/*.py))
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help

@@ -174,7 +174,7 @@ def made(cell: Cell, original: Original, data: Samples, folder: Path) -> tuple[M
     """The graph as `fit` makes it, and layer to the bits of its weights where they are below 8."""
     method, settings = asked(original, (cell.method,), cell.recipe)
     if not method.CARD.trains:
-        return eight_bit(original, data, method, settings).build(), {}
+        return eight_bit(original, data, next(iter(settings.values()))).build(), {}
     progress = spoken(cell.name)
     learned = learn(original, data, method, settings, cell.recipe, folder / f"{cell.name}.training", progress)
     return learned.graph, learned.bits

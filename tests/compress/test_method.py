@@ -164,7 +164,7 @@ def test_apply_on_a_model_without_targets(name: str) -> None:
 @pytest.mark.parametrize("runtime", runtimes.installed())
 @pytest.mark.parametrize(("name", "text"), [(name, row.settings[0]) for name, row in ROWS.items()])
 def test_from_apply_to_a_file(name: str, text: str, runtime: str, captured: fx.GraphModule, layers, inputs) -> None:
-    """The baked model exported at the applied precisions (what only prunes, in 8 bits): in the normal form, equal to its
+    """The baked model exported at the applied precisions (what prunes: in 8 bits): in the normal form, equal to its
     fake-quantised self on every runtime, and close to the original."""
     method = METHODS[name]
     settings = assigned(method, text, layers)

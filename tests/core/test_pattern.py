@@ -120,3 +120,21 @@ def test_outputs_must_divide_into_groups() -> None:
     for measure in (BlockPattern(1, 1).norms, BlockPattern(1, 1).sparsity):
         with pytest.raises(BadInput, match=r"^pattern: 5 outputs do not divide into 2 groups$"):
             measure(np.zeros((5, 1)), 2)
+
+
+@given(cases())
+def test_sizes_are_what_blocks_really_hold(case: Case) -> None:
+    pattern, weight, groups = case
+    sizes = pattern.sizes(weight.shape, groups)
+    assert {place: int(sizes[place]) for place in np.ndindex(sizes.shape)} == {
+        k: len(v) for k, v in blocks(case).items()
+    }
+
+
+@given(cases())
+def test_the_largest_pattern_that_a_group_holds(case: Case) -> None:
+    pattern, weight, groups = case
+    found = pattern.within(weight.shape, groups)
+    held = weight.shape[0] // groups, weight.shape[1]
+    assert found == BlockPattern(min(pattern.outputs, held[0]), min(pattern.inputs, held[1]))
+    assert found.within(weight.shape, groups) == found

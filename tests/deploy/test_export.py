@@ -15,7 +15,7 @@ from shoestring.deploy.export import export
 from shoestring.deploy.rewrite import IR_VERSION, OPSET, shapes
 
 
-@pytest.mark.parametrize("runtime", runtimes.installed())
+@pytest.mark.parametrize("runtime", runtimes.installed(runtimes.STOCK))
 def test_the_file_computes_what_torch_does(
     network: nn.Module, floats: ModelProto, inputs: list[np.ndarray], runtime: str
 ) -> None:

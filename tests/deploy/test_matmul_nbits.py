@@ -108,7 +108,7 @@ def test_sizes(build: Build) -> None:
         assert packed.nbytes == 1280 * 100 * stored // 8 and scales.nbytes == 4 * 100 * 10
 
 
-@pytest.mark.parametrize(("bits", "runtime"), [({}, "onnxruntime"), ({"fc": 5}, "onnxruntime"), ({"fc": 4}, "engine"),
+@pytest.mark.parametrize(("bits", "runtime"), [({}, "onnxruntime"), ({"fc": 5}, "onnxruntime"), ({"fc": 4}, "tensorrt"),
                                                ({"other": 4}, "openvino")])  # fmt: skip
 def test_what_stays_8_bit(build: Build, bits: dict[str, int], runtime: str) -> None:
     model = linear(build, 64, 10, 4)

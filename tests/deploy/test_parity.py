@@ -9,6 +9,7 @@ import pytest
 from onnx import ModelProto, helper, load_from_string, numpy_helper
 
 from shoestring.core.contract import capabilities
+from shoestring.core.device import WRONG
 from shoestring.core.errors import NotMet
 from shoestring.core.precision import INT8, INT8_SAFE16, Precision
 from shoestring.deploy import parity, runtimes
@@ -18,13 +19,22 @@ from shoestring.deploy.rewrite import tidy
 from shoestring.measure.machine import isa
 
 Build = Callable[..., ModelProto]
-saturates = any(entry.feature == "u8 x s8 full range" for entry in capabilities("onnxruntime", isa()))
+SATURATING = [
+    name
+    for name in runtimes.installed()
+    if any((entry.feature, entry.verdict) == ("u8 x s8 full range", WRONG) for entry in capabilities(name, isa()))
+]
 
 
-@pytest.mark.parametrize("runtime", runtimes.installed())
-@pytest.mark.parametrize("graph", ["quantised", "mixed"])
+@pytest.mark.parametrize(
+    ("graph", "runtime"),
+    [
+        *(("quantised", name) for name in runtimes.installed()),
+        *(("mixed", name) for name in runtimes.installed(runtimes.STOCK)),
+    ],
+)
 def test_a_file_of_ours_passes(
-    request: pytest.FixtureRequest, inputs: list[np.ndarray], runtime: str, graph: str
+    request: pytest.FixtureRequest, inputs: list[np.ndarray], graph: str, runtime: str
 ) -> None:
     model = request.getfixturevalue(graph)
     compared = compare(model, runtime, inputs[:4])
@@ -143,8 +153,7 @@ def test_safe16_is_exact_on_every_processor(build: Build, runtime: str) -> None:
     gate(compare(hard(build, INT8_SAFE16), runtime, BRIGHT))
 
 
-@pytest.mark.skipif(not saturates, reason="this processor adds integer products without saturating")
-@pytest.mark.parametrize("runtime", runtimes.installed())
+@pytest.mark.parametrize("runtime", SATURATING)
 def test_the_full_range_diverges_where_products_saturate(build: Build, runtime: str) -> None:
     """The entry of the capability contract, measured."""
     compared = compare(hard(build, INT8), runtime, BRIGHT)
@@ -152,8 +161,7 @@ def test_the_full_range_diverges_where_products_saturate(build: Build, runtime: 
         gate(compared)
 
 
-@pytest.mark.skipif(saturates, reason="this processor saturates")
-@pytest.mark.parametrize("runtime", runtimes.installed())
+@pytest.mark.parametrize("runtime", [name for name in runtimes.installed() if name not in SATURATING])
 def test_the_full_range_is_exact_elsewhere(build: Build, runtime: str) -> None:
     gate(compare(hard(build, INT8), runtime, BRIGHT))
 

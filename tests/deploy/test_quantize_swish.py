@@ -95,7 +95,7 @@ def test_every_layer_is_in_the_file_under_its_name(case: Case) -> None:
     assert operators.isdisjoint({"BatchNormalization", "ReduceMean", "Pad", "Slice", "Gather"})
 
 
-@pytest.mark.parametrize("runtime", runtimes.installed())
+@pytest.mark.parametrize("runtime", runtimes.installed(runtimes.STOCK))
 def test_floats_equal_torch(case: Case, runtime: str) -> None:
     session = runtimes.get(runtime).open(case.floats.SerializeToString(), precision="fp32")
     for x in case.inputs:

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from shoestring.core.errors import BadInput
 from shoestring.deploy import runtimes
-from shoestring.deploy.runtimes import TensorSpec, get, installed
+from shoestring.deploy.runtimes import STOCK, TensorSpec, get, installed
 
 Build = Callable[..., ModelProto]
 
@@ -19,23 +19,30 @@ def test_the_base_runtime_is_always_there() -> None:
 
 
 def test_an_unknown_runtime_is_refused() -> None:
-    with pytest.raises(BadInput, match="unknown 'tensorrt'; known are onnxruntime, openvino"):
+    with pytest.raises(BadInput, match="unknown 'tensorrt'; known are onnxruntime, openvino, engine"):
         get("tensorrt")
 
 
 def test_an_absent_runtime_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtimes, "find_spec", lambda name: sys if name == "onnxruntime" else None)
+    monkeypatch.setattr(runtimes, "why_no_engine", lambda: "the engine was not built")
     assert installed() == ("onnxruntime",)
     with pytest.raises(BadInput, match=r'pip install "shoestring\[openvino\]"'):
         get("openvino")
+    with pytest.raises(BadInput, match="runtime: the engine was not built"):
+        get("engine")
+
+
+def test_floats_run_on_a_stock_runtime() -> None:
+    assert [runtimes.for_floats(name) for name in runtimes.NAMES] == ["onnxruntime", "openvino", "onnxruntime"]
 
 
 @pytest.mark.parametrize("graph", ["floats", "quantised", "mixed"])
 def test_all_give_the_same_outputs(request: pytest.FixtureRequest, inputs: list[np.ndarray], graph: str) -> None:
     model = request.getfixturevalue(graph).SerializeToString()
-    outputs = [
-        np.concatenate([s(x)[0] for x in inputs]) for s in (get(n).open(model, precision="fp32") for n in installed())
-    ]
+    names = installed() if graph == "quantised" else installed(STOCK)
+    sessions = [get(name).open(model, precision="fp32") for name in names]
+    outputs = [np.concatenate([session(x)[0] for x in inputs]) for session in sessions]
     # Of a quantised network, a code on a rounding border may fall to the other side: the loss of a step.
     tolerance = 1e-4 if graph == "floats" else 1e-2
     for other in outputs[1:]:
@@ -43,17 +50,29 @@ def test_all_give_the_same_outputs(request: pytest.FixtureRequest, inputs: list[
 
 
 @pytest.mark.parametrize("name", installed())
-def test_sessions_tell_what_they_take_and_give(classifier: ModelProto, name: str) -> None:
-    session = get(name).open(classifier.SerializeToString())
-    assert session.inputs == (TensorSpec("x", (1, 3, 8, 8), np.dtype(np.float32)),)
-    assert session.outputs == (TensorSpec("y", (1, 5), np.dtype(np.float32)),)
+def test_sessions_tell_what_they_take_and_give(quantised: ModelProto, name: str) -> None:
+    session = get(name).open(quantised.SerializeToString())
+    assert session.inputs == (TensorSpec("input", (1, 3, 16, 16), np.dtype(np.float32)),)
+    assert session.outputs == (TensorSpec("output", (1, 5), np.dtype(np.float32)),)
     assert get(name).default_precision() in ("fp32", "bf16")
     assert get(name).version()[0].isdigit()
 
 
+def on_a_grid(x: str, y: str) -> list[NodeProto]:
+    """From x to y through codes: whole numbers from -128 to 127 stay what they are."""
+    return [
+        helper.make_node("QuantizeLinear", [x, "scale", "zero"], [f"{y}/codes"]),
+        helper.make_node("DequantizeLinear", [f"{y}/codes", "scale", "zero"], [y]),
+    ]
+
+
+GRID = {"scale": np.float32(1), "zero": np.uint8(128)}
+
+
 @pytest.mark.parametrize("name", installed())
 def test_open_axes_are_told_as_one(build: Build, name: str) -> None:
-    model = build([helper.make_node("Relu", ["x"], ["y"])], {}, ["batch", 3], ["batch", 3])
+    nodes = [*on_a_grid("x", "a"), helper.make_node("Relu", ["a"], ["b"]), *on_a_grid("b", "y")]
+    model = build(nodes, GRID, ["batch", 3], ["batch", 3])
     session = get(name).open(model.SerializeToString())
     assert session.inputs[0].shape == session.outputs[0].shape == (1, 3)
     x = np.array([[-1, 0, 2], [3, -4, 5]], np.float32)
@@ -62,24 +81,27 @@ def test_open_axes_are_told_as_one(build: Build, name: str) -> None:
 
 @pytest.mark.parametrize("name", installed())
 def test_inputs_and_outputs_keep_their_order(build: Build, name: str) -> None:
-    model = build([helper.make_node("Neg", ["x"], ["y"])], {}, [1, 2], [1, 2])
+    nodes = [*on_a_grid("x", "b"), helper.make_node("Neg", ["b"], ["c"]), *on_a_grid("c", "y")]
+    model = build(nodes, GRID, [1, 2], [1, 2])
     model.graph.input.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, 2]))
     model.graph.output.append(helper.make_tensor_value_info("d", TensorProto.FLOAT, [1, 2]))
-    model.graph.node.append(helper.make_node("Sub", ["x", "a"], ["d"]))
+    more = [*on_a_grid("a", "e"), helper.make_node("Add", ["e", "c"], ["f"]), *on_a_grid("f", "d")]
+    model.graph.node.extend(more)
     session = get(name).open(model.SerializeToString())
     assert [spec.name for spec in session.inputs] == ["x", "a"]
     assert [spec.name for spec in session.outputs] == ["y", "d"]
     got = session(np.full((1, 2), 5, np.float32), np.full((1, 2), 3, np.float32))
-    assert [value.tolist() for value in got] == [[[-5, -5]], [[2, 2]]]
+    assert [value.tolist() for value in got] == [[[-5, -5]], [[-2, -2]]]
 
 
 @pytest.mark.parametrize("name", installed())
-def test_outputs_are_the_callers_own(classifier: ModelProto, name: str) -> None:
+def test_outputs_are_the_callers_own(quantised: ModelProto, inputs: list[np.ndarray], name: str) -> None:
     """A later call does not change what an earlier one gave."""
-    session = get(name).open(classifier.SerializeToString())
-    first = session(np.zeros((1, 3, 8, 8), np.float32))[0]
-    session(np.ones((1, 3, 8, 8), np.float32))
-    assert np.allclose(first, np.arange(5))
+    session = get(name).open(quantised.SerializeToString())
+    first = session(inputs[0])[0]
+    kept = first.copy()
+    assert not np.array_equal(session(inputs[1])[0], kept)
+    assert np.array_equal(first, kept)
 
 
 @pytest.mark.parametrize("name", installed())
@@ -90,23 +112,25 @@ def test_threads_change_nothing_but_speed(quantised: ModelProto, inputs: list[np
 
 
 @pytest.mark.parametrize("name", installed())
-def test_bad_graphs_are_refused_in_one_line(classifier: ModelProto, name: str) -> None:
-    broken = ModelProto()
-    broken.CopyFrom(classifier)
-    broken.graph.node[0].input[1] = "nowhere"
-    unknown = ModelProto()
-    unknown.CopyFrom(classifier)
-    unknown.graph.node[1].op_type = "NoSuchOperator"
+def test_bad_graphs_are_refused_in_one_line(quantised: ModelProto, name: str) -> None:
+    broken, unknown = ModelProto(), ModelProto()
+    for model in (broken, unknown):
+        model.CopyFrom(quantised)
+    first, other = (next(node for node in m.graph.node if node.op_type == "Conv") for m in (broken, unknown))
+    first.input[1] = "nowhere"
+    other.op_type = "NoSuchOperator"
     for data in (b"", b"no graph", broken.SerializeToString(), unknown.SerializeToString()):
         with pytest.raises(BadInput, match=f"^{name} .* refuses the graph: ") as refused:
             get(name).open(data)
         assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", installed())
-@pytest.mark.parametrize("graph", ["floats", "quantised"])
+@pytest.mark.parametrize(
+    ("graph", "name"),
+    [*(("floats", name) for name in installed(STOCK)), *(("quantised", name) for name in installed())],
+)
 def test_profiles_speak_of_layers(
-    request: pytest.FixtureRequest, inputs: list[np.ndarray], name: str, graph: str
+    request: pytest.FixtureRequest, inputs: list[np.ndarray], graph: str, name: str
 ) -> None:
     """Every layer is found by the beginning of a name: runtimes append what they fused."""
     model = request.getfixturevalue(graph)
@@ -116,7 +140,7 @@ def test_profiles_speak_of_layers(
     assert [layer for layer in layers if not any(node.startswith(layer) for node in profile)] == []
 
 
-@pytest.mark.parametrize("name", installed())
+@pytest.mark.parametrize("name", installed(STOCK))
 def test_profiles_name_a_convolution_that_writes_the_output(build: Build, name: str) -> None:
     """Runtimes would call it after the output."""
     nodes = [

@@ -50,7 +50,7 @@ def expected(classifier: ModelProto) -> np.ndarray:
     return session(preprocess(SPEC, PHOTOGRAPH)[None])[0][0]
 
 
-@pytest.mark.parametrize("runtime", runtimes.installed())
+@pytest.mark.parametrize("runtime", runtimes.installed(runtimes.STOCK))
 def test_a_photograph_in_classes_out(opened: Callable[..., Model], classifier: ModelProto, runtime: str) -> None:
     model = opened(load_with={"runtime": runtime})
     assert model.runtime == runtime and model.spec == SPEC
@@ -96,11 +96,12 @@ def test_other_outputs_are_no_classes(opened: Callable[..., Model]) -> None:
         opened().best(np.zeros((5, 2), np.float32))
 
 
-@pytest.mark.parametrize("measured", ["openvino", "nonsense", ["openvino"], None])
+@pytest.mark.parametrize("measured", ["openvino", "engine", "nonsense", ["openvino"], None])
 def test_a_runtime_that_is_not_here_falls_back(
     opened: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, measured: Any
 ) -> None:
     monkeypatch.setattr(runtimes, "find_spec", lambda name: sys if name == "onnxruntime" else None)
+    monkeypatch.setattr(runtimes, "why_no_engine", lambda: "the engine was not built")
     model = opened(points=(Point("m.onnx", measured={"runtime": measured}),))
     assert model.runtime == "onnxruntime"
     with pytest.raises(BadInput, match="openvino is not installed here"):

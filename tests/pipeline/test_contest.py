@@ -64,6 +64,25 @@ def test_the_factors_multiply_to_the_ratio(precision: str, runtime: str, noise: 
         assert speedup.realisation is None  # no fewer MACs: nothing was promised
 
 
+def test_on_a_runtime_without_floats_precision_comes_first() -> None:
+    """The fastest stock runtime goes from fp32 to int8, ours from there."""
+    contest = made(MS | {"int8@engine": 1.6}, runtime="engine")
+    assert {entrant.key for p in contest.precisions if (entrant := contest.best(p))} == {
+        "fp32@openvino",
+        "int8@onnxruntime",
+    }
+    over_fp32, over_int8 = speedups(contest, macs=(1, 1))
+    assert over_fp32.split == pytest.approx({"runtime": 1.25, "precision": 2.5, "structure": 1.6}, rel=2e-3)
+    assert over_int8.split == pytest.approx({"runtime": 1.25, "precision": 1.0, "structure": 1.6}, rel=2e-3)
+    told = {(item.name, item.runtime): item.best for item in told_baselines(contest)}
+    assert not told["int8", "engine"]
+
+
+def test_another_file_is_beaten_where_it_is_fastest() -> None:
+    contest = made(MS | {"other.shoe@onnxruntime": 3.0, "other.shoe@engine": 1.5})
+    assert contest.best("other.shoe").key == "other.shoe@engine"
+
+
 def test_without_its_own_runtime_there_is_no_split() -> None:
     """The runtime that is timed refused the baselines."""
     without = {key: ms for key, ms in MS.items() if not key.endswith("onnxruntime")}
@@ -78,16 +97,21 @@ def test_a_network_without_macs_promises_nothing() -> None:
 @pytest.mark.parametrize("default", ["fp32", "bf16"])
 def test_every_baseline_on_every_runtime(default: str, variants: dict[str, ModelProto], monkeypatch) -> None:
     original, dense8 = variants["fp32"], variants["int8"]
-    for name in runtimes.installed():
+    stock = runtimes.installed(runtimes.STOCK)
+    for name in stock:
         monkeypatch.setattr(runtimes.get(name), "default_precision", lambda: default)
-    found = entrants(original, dense8, runtimes.installed(), {"fp32": 70.0, "int8": 69.0, "bf16": None})
+    qualities = {"fp32": 70.0, "int8": 69.0, "bf16": None}
+    found = entrants(original, dense8, "onnxruntime", qualities)
     precisions = ["fp32", "int8", *(["bf16"] if default == "bf16" else [])]
-    assert [entrant.key for entrant in found] == [f"{p}@{r}" for r in runtimes.installed() for p in precisions]
+    assert [entrant.key for entrant in found] == [f"{p}@{r}" for r in stock for p in precisions]
+    ours = entrants(original, dense8, "engine", qualities)
+    assert ours[:-1] == found
+    assert (ours[-1].key, ours[-1].graph, ours[-1].quality) == ("int8@engine", lean(dense8), 69.0)
     for entrant in found:
         assert entrant.graph == lean(dense8 if entrant.precision == "int8" else original)
         assert entrant.size == len(entrant.graph)
         assert entrant.quality == {"fp32": 70.0, "int8": 69.0}.get(entrant.precision)
-    assert {e.precision for e in entrants(original, None, ("onnxruntime",), {})} == set(precisions) - {"int8"}
+    assert {e.precision for e in entrants(original, None, "engine", {})} == set(precisions) - {"int8"}
 
 
 def test_a_baseline_that_a_runtime_refuses_is_named_and_left_out(variants: dict[str, ModelProto], timed) -> None:
@@ -106,7 +130,7 @@ def test_a_baseline_that_a_runtime_refuses_is_named_and_left_out(variants: dict[
 
 def test_a_real_contest(variants: dict[str, ModelProto]) -> None:
     """The subject is one of the baselines: nothing is faster, and all is positive."""
-    baselines = entrants(variants["fp32"], variants["int8"], runtimes.installed(), {})
+    baselines = entrants(variants["fp32"], variants["int8"], runtimes.installed()[-1], {})
     subject = Entrant("fp32", "onnxruntime", lean(variants["fp32"]), 1)
     shares: list[float] = []
     schedule = Schedule(seconds=0.5, rounds=(10, 40))

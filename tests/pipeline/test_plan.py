@@ -231,7 +231,7 @@ MIXED = [
 ]
 
 
-@pytest.mark.parametrize("runtime", runtimes.installed())
+@pytest.mark.parametrize("runtime", runtimes.installed(runtimes.STOCK))
 @pytest.mark.parametrize("layers", MIXED, ids=lambda layers: "+".join(sorted(layers)))
 def test_the_parity_gate_holds_on_mixed_plans(layers: set[str], runtime: str, network: EightBit, inputs) -> None:
     graph = network.build(layers)

@@ -34,6 +34,7 @@ MS = {
     "other.onnx@openvino": 6.0,
 }
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+needs_engine = pytest.mark.skipif("engine" not in runtimes.installed(), reason="the engine was not built")
 both = pytest.mark.skipif("openvino" not in runtimes.installed(), reason="openvino is not installed")
 
 
@@ -146,7 +147,32 @@ def test_another_file_among_the_baselines(case: Case, variants: dict[str, ModelP
     told = measure(replace(case, others={"other.onnx": variants["fp32"]}), Budget())
     assert [item.against for item in told.speedup][-1] == "other.onnx"
     assert told.speedup[-1].ratio == pytest.approx(3.0, rel=2e-3)
-    assert [item.runtime for item in told.baselines if item.name == "other.onnx"] == list(runtimes.installed())
+    ran = [item.runtime for item in told.baselines if item.name == "other.onnx"]
+    assert ran == list(runtimes.installed(runtimes.STOCK))
+
+
+@needs_engine
+def test_another_file_is_beaten_where_it_is_fastest(case: Case, variants: dict[str, ModelProto], timed) -> None:
+    """Unlike the original: whoever has that file and the engine would run it there."""
+    timed(MS | {"other.onnx@engine": 0.5})
+    told = measure(replace(case, others={"other.onnx": variants["int8"]}), Budget())
+    assert told.speedup[-1].ratio == pytest.approx(0.5, rel=2e-3)
+    assert [item.runtime for item in told.baselines if item.name == "other.onnx" and item.best] == ["engine"]
+
+
+@needs_engine
+def test_on_our_engine_stock_runtimes_are_to_beat(case: Case, timed) -> None:
+    """Dense 8 bits on the engine splits the speed-up, and is not the baseline even when it is faster."""
+    timed(MS | {"int8@engine": 1.25})
+    told = measure(replace(case, device=here("engine")), Budget())
+    dense = [item for item in told.baselines if (item.name, item.runtime) == ("int8", "engine")]
+    assert [(item.best, "not to beat" in item.note) for item in dense] == [(False, True)]
+    assert {item.runtime for item in told.baselines if item.best} <= set(runtimes.STOCK)
+    line = next(line for line in told.speedup if line.against == "int8")
+    best = min(ms for key, ms in MS.items() if key.startswith("int8@") and key.split("@")[1] in runtimes.installed())
+    assert line.ratio == pytest.approx(best, rel=5e-3)
+    assert line.split == pytest.approx({"runtime": best / 1.25, "precision": 1.0, "structure": 1.25}, rel=1e-2)
+    assert not any("left out" in note for note in told.notes)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])

@@ -30,7 +30,7 @@ class BlockPattern:
         return f"{self.outputs}x{self.inputs}"
 
     def within(self, shape: tuple[int, ...], groups: int = 1) -> "BlockPattern":
-        """The largest pattern of at most these sides that a group of a weight [O, I, ...] can fill: itself if it fits."""
+        """The largest pattern of at most these sides that a group of a weight [O, I, ...] holds: itself if it fits."""
         return BlockPattern(min(self.outputs, max(1, shape[0] // groups)), min(self.inputs, shape[1]))
 
     def sizes(self, shape: tuple[int, ...], groups: int = 1) -> np.ndarray:

@@ -27,7 +27,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The original in one precision on one runtime. `best`: the fastest runtime of that precision."""
+    """The original in one precision on one runtime. `best`: the one to beat, the fastest stock runtime of that precision."""
 
     name: str
     runtime: str
@@ -83,7 +83,8 @@ class BudgetLine:
 
 @dataclass(frozen=True)
 class LayerTime:
-    """Time of one layer in the original (fp32, on the subject's runtime) and in the subject, milliseconds."""
+    """Time of one layer in the original (fp32, on the subject's runtime, or on the base one where that has no floats)
+    and in the subject, milliseconds."""
 
     name: str
     original_ms: float

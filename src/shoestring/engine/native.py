@@ -63,7 +63,8 @@ class Step:
 
 class Network:
     """A program made ready for this processor. Calling it takes the inputs and returns the outputs, [N, ...] each for N
-    images; it may be called from several threads, which then wait for one another. Raises BadInput."""
+    images; it may be called from several threads, which then wait for one another. `threads`: what it runs on itself,
+    the caller among them. `isa`: one of `isas()`, else the best. Raises BadInput."""
 
     def __init__(self, program: Program, threads: int = 1, isa: str | None = None) -> None:
         self._names = tuple(op.name for op in program.ops)
@@ -123,10 +124,8 @@ class Network:
         return self._handle
 
     def _run(self, function: Callable[..., int], inputs: Sequence[np.ndarray], *more: int) -> list[np.ndarray]:
-        handle, message = (
-            self._live(),
-            _message(),
-        )  # it stays alive meanwhile, even if another thread closes the network
+        # The handle stays alive meanwhile, even if another thread closes the network.
+        handle, message = self._live(), _message()
         given, images = self._checked(inputs)
         made = [np.empty((images, *tensor.shape), DTYPES[tensor.dtype]) for tensor in self.outputs]
         arrays = _arrays(given), len(given), _arrays(made), len(made)
@@ -172,8 +171,8 @@ def _message() -> Array[c_char]:
 
 
 def _arrays(arrays: Sequence[np.ndarray]) -> bytes:
-    """`ShoestringArray`s: addresses and numbers of elements. Keeps none of the arrays alive."""
-    return struct.pack("PN" * len(arrays), *(word for array in arrays for word in (array.ctypes.data, array.size)))
+    """`ShoestringArray`s: addresses and sizes in bytes. Keeps none of the arrays alive."""
+    return struct.pack("PN" * len(arrays), *(word for array in arrays for word in (array.ctypes.data, array.nbytes)))
 
 
 def _naming_the_node(line: str, names: Sequence[str]) -> str:

@@ -68,7 +68,7 @@ def case_of(path: str, device: Device, original: Original | None = None, samples
 def against(case: Case, path: str) -> Case:
     """The case with another artifact among the baselines, under its file name. Raises BadInput when the two take
     different inputs."""
-    other, _, _ = _read(path, case.device.runtime)
+    other, _, _ = _read(path, runtimes.for_floats(case.device.runtime))  # tried where most files run
     _require_same_input(case.subject, other, path)
     others, name = case.others or {}, Path(path).name
     return replace(case, others={**others, path if name in others else name: other})

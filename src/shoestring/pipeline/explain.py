@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from shoestring.compress import METHODS, int8
-from shoestring.core.device import RUNS, SLOWER, STORED_ONLY, Device
+from shoestring.compress import METHODS, int8, magnitude
+from shoestring.core.device import NO_EFFECT, RUNS, SLOWER, STORED_ONLY, Device
 from shoestring.core.explanation import UNKNOWN, Effect, ExplainedLayer, Explanation
 from shoestring.core.layer import LINEAR, Layer
+from shoestring.deploy import runtimes
 from shoestring.measure.machine import pinned
+from shoestring.pipeline import sparsity
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import calibrate
 from shoestring.pipeline.table import FLOAT, LatencyTable, latency_table
@@ -16,6 +18,7 @@ from shoestring.pipeline.table import FLOAT, LatencyTable, latency_table
 # An 8-bit layer that is not at least this much faster is not called faster.
 WORTH = 0.97
 LOW = "w4a4"  # the bits that stand for all below 8
+_MEASURED = "measured in the whole network"
 
 
 def explain(original: Original, device: Device, progress: Callable[[str, float], object] | None = None) -> Explanation:
@@ -26,6 +29,8 @@ def explain(original: Original, device: Device, progress: Callable[[str, float],
     noise = [np.random.default_rng(seed).standard_normal((1, *original.input), dtype=np.float32) for seed in range(4)]
     report("building the 8-bit network", 0.0)
     variants = {FLOAT: original.graph, int8.CARD.name: calibrate(original.graph, noise, precisions).build()}
+    if device.runtime not in runtimes.STOCK:  # which multiply by zeros as by any other number
+        variants |= sparsity.variants(original, noise, precisions)
     with pinned(device.threads):
         table = latency_table(
             variants,
@@ -37,7 +42,7 @@ def explain(original: Original, device: Device, progress: Callable[[str, float],
         ExplainedLayer(layer, table.layers[layer.name][FLOAT], _effects(layer, layer.name in precisions, table, device))
         for layer in original.layers
     )
-    totals = {"original": table.totals[FLOAT], int8.CARD.name: table.totals[int8.CARD.name]}
+    totals = {"original" if option == FLOAT else option: ms for option, ms in table.totals.items()}
     return Explanation(original.name, device.to_json(), layers, totals, _notes(original, device))
 
 
@@ -47,8 +52,24 @@ def _effects(layer: Layer, takes: bool, table: LatencyTable, device: Device) -> 
     before, after = table.layers[layer.name][FLOAT], table.layers[layer.name][int8.CARD.name]
     faster = after <= WORTH * before
     note = "" if faster else "not faster than fp32 here"
-    measured = Effect(int8.CARD.name, "", RUNS if faster else SLOWER, after, note, "measured in the whole network")
-    return (measured, _low_bits(layer, after, device))
+    measured = Effect(int8.CARD.name, "", RUNS if faster else SLOWER, after, note, _MEASURED)
+    return (measured, _low_bits(layer, after, device), *_zeros(layer, table, device))
+
+
+def _zeros(layer: Layer, table: LatencyTable, device: Device) -> tuple[Effect, ...]:
+    """Blocks at zero: their time where the runtime leaves them out, else what its contract says."""
+    dense, needs = table.layers[layer.name][int8.CARD.name], "needs training or reconstruction"
+    measured = [option for option in table.layers[layer.name] if option.startswith(magnitude.CARD.name)]
+    if measured:
+        times = {option.partition(":")[2]: table.layers[layer.name][option] for option in measured}
+        return tuple(
+            Effect("magnitude", setting, RUNS if ms <= WORTH * dense else NO_EFFECT, ms, needs, _MEASURED)
+            for setting, ms in times.items()
+        )
+    said = device.verdict("unstructured zeros")
+    if said is None:
+        return ()
+    return (Effect("magnitude", f"{sparsity.PATTERN}@80%", said.verdict, dense, said.note, said.source),)
 
 
 def _low_bits(layer: Layer, int8_ms: float, device: Device) -> Effect:

@@ -65,8 +65,8 @@ def measure(
     assert subject is not None and original is not None
     baselines = entrants(original, int8, runtime, qualities)
     for name, graph in (case.others or {}).items():
-        data = lean(rebatch(graph, batch))
-        baselines += [Entrant(name, r, data, len(data)) for r in runtimes.installed()]
+        data, names = lean(rebatch(graph, batch)), runtimes.NAMES if is_quantised(graph) else runtimes.STOCK
+        baselines += [Entrant(name, r, data, len(data)) for r in runtimes.installed(names)]
     precision = "int8" if is_quantised(case.subject) else "fp32"
     entrant = Entrant(precision, runtime, subject.SerializeToString(), case.size)
     shape = (batch, *(axis.dim_value for axis in subject.graph.input[0].type.tensor_type.shape.dim[1:]))

@@ -26,8 +26,9 @@ _PROFILED_RUNS = 30
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """`totals`: option to ms of the whole network (FLOAT on the base runtime where the device's has no floats). `layers`: layer to option to ms; layers that the runtime fused away
-    cost 0. `rest`: option to ms of what belongs to no layer (reorders, quantising the input)."""
+    """`totals`: option to ms of the whole network (FLOAT on the base runtime where the device's has no floats).
+    `layers`: layer to option to ms; layers that the runtime fused away cost 0. `rest`: option to ms of what belongs to
+    no layer (reorders, quantising the input)."""
 
     device: str
     totals: Mapping[str, float]

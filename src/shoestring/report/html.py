@@ -177,7 +177,7 @@ def _everything(receipt: Receipt) -> Markup:
     ]
     rows: list[list[str]] = [[*mine, fixed(subject.quality), ""]]
     for item in receipt.baselines:
-        best = "fastest runtime" if item.best else "slower runtime"
+        best = "the one to beat" if item.best else ""
         measured = _ms(item.latency_ms), _ms(item.cpu_ms), size(item.size_bytes), fixed(item.quality)
         rows.append([shorten(item.name, 24), shorten(item.runtime, 16), *measured, best])
     headings = ["Measured", "Runtime", ">Latency", ">Processor time", ">Size", ">Quality", "Of its precision"]

@@ -158,7 +158,7 @@ def speed_claim(receipt: Receipt) -> str:
     counting, plain = toughest(receipt), over_fp32(receipt)
     if counting is None:
         return "No baseline was measured, so no speed-up is claimed."
-    claim = _claim(receipt, counting, ", the fastest baseline")
+    claim = _claim(receipt, counting, ", the baseline to beat")
     return claim if plain is None or receipt.verdict == NOISY else f"{claim} {_claim(receipt, plain)}"
 
 

@@ -2,9 +2,8 @@
 //
 //   driver PROGRAM INPUTS OUTPUTS IMAGES ARRAY...
 //
-// ARRAY is in:BYTES:ELEMENTS or out:BYTES:ELEMENTS, an element's size and how many there are for all images. INPUTS holds
-// the inputs one after another; OUTPUTS gets the outputs of the best instruction set on 1, 2 and 3 threads, then of the
-// next. Without arguments it prints the names of the instruction sets.
+// ARRAY is in:BYTES or out:BYTES, of all images. INPUTS holds the inputs one after another; OUTPUTS gets the outputs of
+// the best instruction set on 1, 2 and 3 threads, then of the next. Without arguments it prints the instruction sets.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -20,9 +19,9 @@ struct Arrays {
     std::vector<std::vector<char>> bytes;
     std::vector<ShoestringArray> all;
 
-    void add(size_t size, size_t count) {
-        bytes.emplace_back(size * count, (char)0x5a);
-        all.push_back({bytes.back().data(), count});
+    void add(size_t size) {
+        bytes.emplace_back(size, (char)0x5a);
+        all.push_back({bytes.back().data(), size});
     }
 };
 
@@ -46,9 +45,9 @@ int main(int count, char** argv) {
     Arrays inputs, outputs;
     for (int i = 5; i < count; ++i) {
         char way[4];
-        size_t size, elements;
-        if (std::sscanf(argv[i], "%3[a-z]:%zu:%zu", way, &size, &elements) != 3) fail(argv[i]);
-        (std::strcmp(way, "in") ? outputs : inputs).add(size, elements);
+        size_t size;
+        if (std::sscanf(argv[i], "%3[a-z]:%zu", way, &size) != 2) fail(argv[i]);
+        (std::strcmp(way, "in") ? outputs : inputs).add(size);
     }
     for (auto& one : inputs.bytes) given.read(one.data(), (std::streamsize)one.size());
     if (!given) fail("INPUTS is too short");
@@ -59,8 +58,8 @@ int main(int count, char** argv) {
             void* network = shoestring_load((const uint8_t*)program.data(), program.size(), threads, isa, text,
                                             sizeof text);
             if (!network) fail(text);
-            if (shoestring_run(network, inputs.views.data(), inputs.views.size(), outputs.views.data(),
-                               outputs.views.size(), images, text, sizeof text) != 0)
+            if (shoestring_run(network, inputs.all.data(), inputs.all.size(), outputs.all.data(), outputs.all.size(),
+                               images, text, sizeof text) != 0)
                 fail(text);
             shoestring_free(network);
             for (auto& one : outputs.bytes) {

@@ -47,18 +47,17 @@ class Network(native.Network):
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
         images = len(inputs[0])
         outputs = [self._program.tensors[index] for index in self._program.outputs]
-        sizes = [(np.dtype(DTYPES[tensor.dtype]), images * int(np.prod(tensor.shape))) for tensor in outputs]
-        arrays = [f"in:{array.itemsize}:{array.size}" for array in inputs]
-        arrays += [f"out:{dtype.itemsize}:{size}" for dtype, size in sizes]
+        sizes = [images * int(np.prod(tensor.shape)) * np.dtype(DTYPES[tensor.dtype]).itemsize for tensor in outputs]
+        arrays = [*(f"in:{array.nbytes}" for array in inputs), *(f"out:{size}" for size in sizes)]
         given = b"".join(np.ascontiguousarray(array).tobytes() for array in inputs)
         found = _executed(self._program.to_bytes(), given, images, tuple(arrays))
-        bytes_each = sum(dtype.itemsize * size for dtype, size in sizes)
-        assert len(found) == bytes_each * len(isas()) * len(THREADS)
-        at = bytes_each * (self._setting[0] * len(THREADS) + self._setting[1])
+        assert len(found) == sum(sizes) * len(isas()) * len(THREADS)
+        at = sum(sizes) * (self._setting[0] * len(THREADS) + self._setting[1])
         results = []
-        for (dtype, size), tensor in zip(sizes, outputs, strict=True):
-            results.append(np.frombuffer(found, dtype, size, at).reshape(images, *tensor.shape))
-            at += dtype.itemsize * size
+        for size, tensor in zip(sizes, outputs, strict=True):
+            values = np.frombuffer(found[at : at + size], DTYPES[tensor.dtype])
+            results.append(values.reshape(images, *tensor.shape))
+            at += size
         return results
 
 

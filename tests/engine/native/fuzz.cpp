@@ -17,7 +17,7 @@ struct Arrays {
         for (int32_t index : indices) {
             const Tensor& tensor = program.tensors[(size_t)index];
             bytes.emplace_back(images * tensor.bytes, (uint8_t)63);  // as floats: 0.7
-            all.push_back({bytes.back().data(), images * tensor.elements});
+            all.push_back({bytes.back().data(), images * tensor.bytes});
         }
     }
 };
@@ -53,7 +53,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (small(program, network)) {
         const int32_t images = 1 + (int32_t)(size / 2 % 2);
         const Arrays inputs(program, program.inputs, (size_t)images), outputs(program, program.outputs, (size_t)images);
-        if (shoestring_run(network, inputs.views.data(), inputs.views.size(), outputs.views.data(), outputs.views.size(),
+        if (shoestring_run(network, inputs.all.data(), inputs.all.size(), outputs.all.data(), outputs.all.size(),
                            images, text, sizeof text) != 0)
             std::abort();
     }

@@ -5,7 +5,6 @@
 """
 
 from collections.abc import Iterable, Mapping
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -14,8 +13,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import onnx
 
-from shoestring import engine
 from shoestring.core.errors import BadInput
+from shoestring.engine import why_absent as why_no_engine
 
 STOCK = ("onnxruntime", "openvino")  # what anybody has: a speed-up is measured against the best of them
 NAMES = (*STOCK, "engine")
@@ -68,8 +67,7 @@ def get(name: str) -> ModuleType:
     return import_module(f"shoestring.deploy.runtimes.{name}")
 
 
-@cache
 def _why_absent(name: str) -> str:
     if name == "engine":
-        return engine.why_absent()
+        return why_no_engine()
     return "" if find_spec(name) else f'{name} is not installed here; pip install "shoestring[{name}]"'

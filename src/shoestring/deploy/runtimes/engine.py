@@ -1,5 +1,6 @@
 """Our own engine, for quantised graphs. What little it cannot execute, at a graph's ends, runs on ONNX Runtime."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,9 +120,21 @@ def _spec(value: ValueInfoProto) -> TensorSpec:
 def open(
     onnx: bytes, threads: int = 1, precision: str = "default", profile: bool = False, literal: bool = False
 ) -> EngineSession:
-    """A session on `threads` threads; `precision` is that of the graph. Raises BadInput when the engine is absent or
-    cannot execute the graph, naming the first such node, and when `literal` execution is asked for."""
+    """A session on `threads` threads (0: all); `precision` is that of the graph. Raises BadInput when the engine is
+    absent or cannot execute the graph, naming the first such node, and when `literal` execution is asked for."""
     del precision
     if literal:
         raise BadInput("engine: computes in integers only; run the graph literally on onnxruntime")
-    return EngineSession(load_from_string(onnx), threads, profile)
+    called = version()
+    try:
+        model = load_from_string(onnx)
+        if {node.op_type for node in model.graph.node}.isdisjoint({"QuantizeLinear", "DequantizeLinear"}):
+            raise BadInput("it computes in integers only, and nothing is quantised; fit the graph, or use onnxruntime")
+        return EngineSession(model, threads or _cores(), profile)
+    except Exception as error:  # a stranger's graph may be wrong in any way
+        reason = " ".join(str(error).split()).removeprefix("engine: ")
+        raise BadInput(f"engine {called} refuses the graph: {reason[:300]}") from None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -163,7 +163,7 @@ def _activation(value: Value | None) -> tuple[Codes, Grid]:
 def _weight(value: Value | None, outputs: int) -> Encoded:
     """An s8 weight whose axis `outputs` runs over the outputs."""
     if not isinstance(value, Encoded):
-        raise Unsupported("its weight is not quantised; the engine executes integer layers only")
+        raise Unsupported("its weight is not quantised; quantise the layer, or leave the graph to another runtime")
     if value.codes.dtype != np.int8:
         raise Unsupported(f"its weight is stored as {value.codes.dtype}, not int8")
     if value.zeros.any():

@@ -113,7 +113,7 @@ void Network::plan(int images) {
         std::vector<Line>().swap(arena_);  // before there is a second one
         arena_ = std::vector<Line>(lines);
     }
-    for (size_t i = 0; i < blocks.size(); ++i) *owners[i] = arena_.data()->bytes + blocks[i].offset;
+    for (size_t i = 0; i < blocks.size(); ++i) *owners[i] = (uint8_t*)arena_.data() + blocks[i].offset;
     images_ = images;
 }
 

@@ -70,7 +70,7 @@ struct V {
 #else
     // Each of the four inputs of a lane in a vector of its own, in 16 bits.
     struct Dot {
-        static constexpr int weight_bytes = 8;
+        static constexpr int weight_bytes = 4;
         static constexpr int input_offset = 0;
         struct X {
             int16x4_t input[4];
@@ -83,16 +83,13 @@ struct V {
             return {{s16(vmovn_u32(even)), s16(vmovn_u32(odd)), s16(vshrn_n_u32(even, 16)), s16(vshrn_n_u32(odd, 16))}};
         }
         static I dot(I acc, X x, const int8_t* w) {
-            int16_t four[4];
-            std::memcpy(four, w, 8);
-            const int16x4_t weights = vld1_s16(four);
+            uint32_t four;
+            std::memcpy(&four, w, 4);
+            const int16x4_t weights = vget_low_s16(vmovl_s8(vcreate_s8(four)));
             acc = vmlal_lane_s16(vmlal_lane_s16(acc, x.input[0], weights, 0), x.input[1], weights, 1);
             return vmlal_lane_s16(vmlal_lane_s16(acc, x.input[2], weights, 2), x.input[3], weights, 3);
         }
-        static void pack_weights(const int8_t w[4], int8_t* out) {
-            const int16_t wide[4] = {w[0], w[1], w[2], w[3]};
-            std::memcpy(out, wide, 8);
-        }
+        static void pack_weights(const int8_t w[4], int8_t* out) { std::memcpy(out, w, 4); }
     };
 #endif
     using DotWide = Dot;

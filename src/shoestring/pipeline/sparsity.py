@@ -1,0 +1,50 @@
+"""What zeros cost here: the 8-bit network with a share of its blocks at zero, timed layer by layer like any option."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from onnx import ModelProto
+
+from shoestring.compress import magnitude
+from shoestring.core.precision import Precision
+from shoestring.pipeline.original import Original
+from shoestring.pipeline.post_training import calibrate
+from shoestring.pipeline.pruning import prune
+from shoestring.pipeline.table import LatencyTable
+
+PATTERN = "4x1"
+LEVELS = (50, 80, 90)  # per cent of the blocks
+DENSE = "int8"
+
+
+def option(percent: int, pattern: str = PATTERN) -> str:
+    """What a latency table calls it, and the command line too."""
+    return f"magnitude:{pattern}@{percent}%:uniform"
+
+
+def variants(
+    original: Original,
+    inputs: Sequence[np.ndarray],
+    precisions: Mapping[str, Precision],
+    levels: Sequence[int] = LEVELS,
+    pattern: str = PATTERN,
+) -> dict[str, ModelProto]:
+    """Option to the network in 8 bits whose layers have so many blocks at zero, those that `magnitude` leaves dense
+    excepted. The smallest blocks go, in one shot: good for speed, and for nothing else."""
+    found = {}
+    layers = original.of_kinds(magnitude.CARD.kinds)
+    for percent in levels:
+        name = option(percent, pattern)
+        settings = magnitude.assign(layers, magnitude.parse(name.removeprefix("magnitude:")))
+        found[name] = calibrate(prune(original, magnitude, settings).original.graph, inputs, precisions).build()
+    return found
+
+
+def milliseconds(table: LatencyTable, layer: str, percent: float, pattern: str = PATTERN) -> float:
+    """What `layer` takes with `percent` of its blocks at zero: between measured levels on a straight line, beyond the
+    last one what that takes. Raises KeyError when the table has no such levels."""
+    times = table.layers[layer]
+    known = {0: times[DENSE]} | {p: times[name] for p in range(1, 101) if (name := option(p, pattern)) in times}
+    if len(known) == 1:
+        raise KeyError(f"{table.device}: {layer} was not timed with zeros in {pattern}")
+    return float(np.interp(percent, list(known), list(known.values())))
