@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from shoestring.core.contract import CONTRACT, capabilities
-from shoestring.core.device import NO_EFFECT, RUNS, SLOWER, STORED_ONLY, WRONG, Capability
+from shoestring.core.device import NO_EFFECT, REFUSED, RUNS, SLOWER, STORED_ONLY, WRONG, Capability
 from shoestring.measure.machine import isa_of
 
 ROOT = Path(__file__).parents[2]
-RUNTIMES = ("onnxruntime", "openvino")
+STOCK = ("onnxruntime", "openvino")
+RUNTIMES = (*STOCK, "engine")
 AVX2 = ("sse4.2", "avx2")
 AVX_VNNI = (*AVX2, "avx_vnni")
 AVX512 = (*AVX2, "avx512f")
@@ -32,7 +33,7 @@ def features(runtime: str, isa: tuple[str, ...]) -> dict[str, str]:
 @pytest.mark.parametrize("entry", CONTRACT, ids=name)
 def test_every_entry_says_what_and_whence(entry: Capability) -> None:
     assert entry.runtime in RUNTIMES
-    assert entry.verdict in (RUNS, NO_EFFECT, STORED_ONLY, SLOWER, WRONG)
+    assert entry.verdict in (RUNS, NO_EFFECT, STORED_ONLY, SLOWER, WRONG, REFUSED)
     for text in (entry.feature, entry.note, entry.source):
         assert text == text.strip()
         assert text
@@ -56,7 +57,7 @@ def test_a_feature_has_one_answer_a_runtime() -> None:
     assert Counter(map(name, CONTRACT)).most_common(1)[0][1] == 1
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", STOCK)
 @pytest.mark.parametrize(
     ("isa", "wrong"),
     [
@@ -91,8 +92,15 @@ def test_bf16_runs_where_the_processor_has_it() -> None:
 def test_what_every_processor_is_told(runtime: str, isa: tuple[str, ...]) -> None:
     told = features(runtime, isa)
     assert told["conv int8"] == RUNS
-    assert told["unstructured zeros"] == told["block zeros"] == NO_EFFECT
+    assert told["unstructured zeros"] == NO_EFFECT
+    assert told["block zeros"] == (RUNS if runtime == "engine" else NO_EFFECT)
     assert told["conv below 8 bits"] == STORED_ONLY
+
+
+@pytest.mark.parametrize("isa", [AVX2, VNNI, ARM, ()], ids=["avx2", "vnni", "arm", "unknown"])
+def test_our_engine_is_exact_everywhere_and_takes_no_floats(isa: tuple[str, ...]) -> None:
+    told = features("engine", isa)
+    assert (told[FULL_RANGE], told["linear 4 bits"], told["float layers"]) == (RUNS, RUNS, REFUSED)
 
 
 def test_entries_come_in_the_order_of_the_contract_and_from_any_iterable() -> None:

@@ -1,4 +1,6 @@
 import io
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from rich.console import Console
 
@@ -16,10 +18,12 @@ DEVICES = (
 )
 
 
-def shown(devices: tuple[Device, ...], sources: bool, colour: bool = False) -> str:
+def shown(
+    devices: tuple[Device, ...], sources: bool, colour: bool = False, absent: Mapping[str, str] = MappingProxyType({})
+) -> str:
     out = io.StringIO()
     colours = "standard" if colour else None
-    print_devices(devices, sources, Console(file=out, width=80, force_terminal=colour, color_system=colours))
+    print_devices(devices, absent, sources, Console(file=out, width=80, force_terminal=colour, color_system=colours))
     return out.getvalue()
 
 
@@ -54,3 +58,8 @@ def test_colours_say_the_same() -> None:
 def test_a_system_that_tells_nothing() -> None:
     assert "sets       unknown" in shown((Device("arm64", (), 1, 1, "onnxruntime", "1.0"),), sources=False)
     assert shown((), sources=True).strip() == ""
+
+
+def test_a_runtime_that_is_absent_and_how_to_get_it() -> None:
+    lines = [line.rstrip() for line in shown(DEVICES, sources=False, absent={"engine": "build it"}).splitlines()]
+    assert lines.index("openvino 2026.4.0") < lines.index("engine: absent") == lines.index("  build it") - 1

@@ -23,10 +23,11 @@ def devices_command(
         bool, typer.Option("--sources", help="Say where each entry of the contract comes from.")
     ] = False,
 ) -> None:
-    """Shows the processor, the runtimes and what they really execute."""
+    """Shows the processor, the runtimes and what they really execute, and how to get those that are absent."""
+    from shoestring.deploy.runtimes import absent
     from shoestring.report.devices import print_devices
 
     require_places(json)
     found = devices(threads)
     write_json(json, [device.to_json() for device in found])
-    print_devices(found, sources, console())
+    print_devices(found, absent(), sources, console())

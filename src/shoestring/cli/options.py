@@ -15,7 +15,7 @@ Threads = Annotated[int, typer.Option(help="Threads of the runtime.", min=1)]
 Batch = Annotated[int, typer.Option(help="Inputs a run.", min=1)]
 Runtime = Annotated[
     str | None,
-    typer.Option(help="onnxruntime or openvino; default: the faster, or what a file was measured on."),
+    typer.Option(help="onnxruntime, openvino or engine; default: the fastest, or what a file was measured on."),
 ]
 DeviceName = Annotated[str, typer.Option(help="Where to run; cpu.")]
 Seconds = Annotated[float, typer.Option(help="How long to time at most.", min=1)]

@@ -5,11 +5,12 @@
 
 from collections.abc import Iterable
 
-from shoestring.core.device import NO_EFFECT, RUNS, SLOWER, STORED_ONLY, WRONG, Capability
+from shoestring.core.device import NO_EFFECT, REFUSED, RUNS, SLOWER, STORED_ONLY, WRONG, Capability
 
 _VNNI = ("avx512_vnni", "avx_vnni", "amx_int8")
 _X86 = ("avx2", "avx512f")
 _MEASURED = "measured: benchmarks/contract.py"
+_OWN = "measured: benchmarks/engine.py"
 _HERE = "x86-64, AVX2 without VNNI, 2026-11-23"
 _SATURATES = (
     "without VNNI the products of two neighbours saturate at 16 bits; `int8` keeps neighbours within range (safe16)"
@@ -134,6 +135,48 @@ CONTRACT: tuple[Capability, ...] = (
         "MatMulNBits with accuracy_level=4; pays where weight traffic binds "
         f"({_HERE}, batch 1: 2.0x of fp32 at 1280x1000, 4.5x at 4096x4096)",
         _MEASURED,
+    ),
+    *(
+        Capability("engine", *entry)
+        for entry in (
+            ("conv int8", RUNS, "u8 activations x s8 per-channel weights: fused integer convolution", _OWN),
+            (
+                "u8 x s8 full range",
+                RUNS,
+                "sums are exact on every processor: nothing saturates at 16 bits",
+                "tests/deploy/test_parity.py",
+            ),
+            (
+                "block zeros",
+                RUNS,
+                "convolutions do not multiply by blocks of 4x1 or 4x4 (outputs x inputs) that are zero",
+                _OWN,
+            ),
+            (
+                "unstructured zeros",
+                NO_EFFECT,
+                "single zeros are multiplied by; left out are only those that four neighbouring outputs share",
+                _OWN,
+            ),
+            (
+                "conv below 8 bits",
+                STORED_ONLY,
+                "convolutions compute at 8 bits; fewer bits make the file smaller, not faster",
+                _OWN,
+            ),
+            (
+                "linear 4 bits",
+                RUNS,
+                "MatMulNBits in integers, exactly; weights stay packed in memory",
+                _OWN,
+            ),
+            (
+                "float layers",
+                REFUSED,
+                "it computes in integers only; what little is float at a graph's ends is left to onnxruntime",
+                "tests/deploy/runtimes/test_engine.py",
+            ),
+        )
     ),
 )
 

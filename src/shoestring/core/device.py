@@ -4,12 +4,13 @@ import hashlib
 from dataclasses import asdict, dataclass
 
 RUNS, NO_EFFECT, STORED_ONLY, SLOWER, WRONG = "runs", "no effect", "stored only", "slower", "wrong"
+REFUSED = "refused"
 
 
 @dataclass(frozen=True)
 class Capability:
     """One entry of the capability contract: what `runtime` does with `feature`. `verdict`: runs, no effect (executed
-    at dense speed), stored only (smaller, not faster), slower, wrong. `needs`: instruction sets of which one must be
+    at dense speed), stored only (smaller, not faster), slower, wrong, refused (the graph is not loaded). `needs`: instruction sets of which one must be
     present for this entry to apply; `lacks`: those that must all be absent."""
 
     runtime: str

@@ -18,7 +18,7 @@ from shoestring.deploy.rewrite import lean
 from shoestring.measure.timing import Schedule, Timings, interleave
 
 SUBJECT = "subject"
-_OF_THE_SPLIT = "for the split of the speed-up, not to beat: it tells this runtime's speed from the structure's"
+_OF_THE_SPLIT = "splits the speed-up into runtime and structure; not a baseline to beat"
 _PRECISIONS = ("fp32", "bf16", "int8")
 
 

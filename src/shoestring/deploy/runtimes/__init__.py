@@ -58,6 +58,11 @@ def installed(names: Iterable[str] = NAMES) -> tuple[str, ...]:
     return tuple(name for name in names if not _why_absent(name))
 
 
+def absent() -> dict[str, str]:
+    """The others, with why, and how to get them."""
+    return {name: reason for name in NAMES if (reason := _why_absent(name))}
+
+
 def get(name: str) -> ModuleType:
     """The module of a runtime. Raises BadInput when it is unknown or absent."""
     if name not in NAMES:

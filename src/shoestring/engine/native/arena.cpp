@@ -12,8 +12,8 @@ constexpr size_t kMost = size_t{1} << 46;  // beyond what a processor can addres
 
 }  // namespace
 
-// Greedy by size (Pisarchyk and Lee, "Efficient memory management for deep neural net inference", 2020, section 5.1): the
-// largest block first, each into the smallest gap between blocks that are in use at the same time, or behind them.
+// Greedy by size (Pisarchyk and Lee, "Efficient memory management for deep neural net inference", 2020): the largest
+// block first, each into the smallest gap between blocks that are in use at the same time, or behind them.
 size_t place(std::vector<Block>& blocks) {
     std::vector<size_t> order(blocks.size());
     std::iota(order.begin(), order.end(), size_t{0});

@@ -19,7 +19,9 @@
 namespace shoestring {
 namespace {
 
-constexpr int64_t kTileBytes = 20 << 10;  // of input: most of the first-level cache
+// Of input. Of 1x1 kernels a tenth of the second-level cache: more pixels for each block's weights, measured 1 to 3 %
+// quicker than what fits into the first. Shifted planes are read once a tap, and stay in the first.
+constexpr int64_t kTileBytes = 100 << 10, kShiftedTileBytes = 20 << 10;
 constexpr int64_t kLeastTile = 64;        // pixels
 // Costs, in quads that a block reads interleaved (measured on AVX2): a gathered quad of whole planes, one of planes
 // shifted by taps, whose loads straddle cache lines, and interleaving a quad's rows.
@@ -110,7 +112,7 @@ ConvStep::ConvStep(const ConvOp& op, const Program& program, const Kernels& kern
     choose(op.weight.data);
     // What a tile reads: its rows; or, of shifted planes, the pixels that all taps share.
     const int64_t rows = read_ == Read::by_tile ? geometry_.channels * geometry_.taps_high * geometry_.taps_wide : geometry_.channels;
-    const int64_t fitting = kTileBytes / rows / kLeastTile * kLeastTile;
+    const int64_t fitting = (geometry_.direct ? kTileBytes : kShiftedTileBytes) / rows / kLeastTile * kLeastTile;
     tile_ = std::min(up(geometry_.flat, 16), std::clamp<int64_t>(fitting, kLeastTile, 512));
     pack(op);
 }

@@ -82,8 +82,8 @@ void multiplier(float value, double acc, DType out) {
         refuse("an accumulator times its multiplier may reach ", acc * double(value), ", beyond 2^31");
 }
 
-// `weight` [outputs][inputs]: the accumulators of each output, whatever the codes of its input are and in whatever order
-// they are summed, with the zero point of the input as a correction of the bias.
+// `weight` [outputs][inputs]: the accumulators of each output, whatever the codes of its input are and in whatever
+// order they are summed, with the zero point of the input as a correction of the bias.
 void accumulators(const Const<int8_t>& weight, int64_t outputs, int32_t x_zero, const Requantise& r, DType out) {
     const int64_t inputs = int64_t(weight.count) / outputs;
     for (int64_t o = 0; o < outputs; ++o) {
@@ -96,7 +96,8 @@ void accumulators(const Const<int8_t>& weight, int64_t outputs, int32_t x_zero, 
             sum += part, magnitude += part_magnitude;
         }
         const double bias = r.bias ? std::abs(double(r.bias.data[o])) : 0;
-        multiplier(r.multiplier.data[o], 255.0 * double(magnitude) + bias + std::abs(double(x_zero) * double(sum)), out);
+        const double correction = std::abs(double(x_zero) * double(sum));
+        multiplier(r.multiplier.data[o], 255.0 * double(magnitude) + bias + correction, out);
     }
 }
 
@@ -147,7 +148,8 @@ void mark(const CopyOp& op, std::vector<uint8_t>& taken) {
         if (std::memchr(to, 1, size_t(row))) refuse("an element of the output is written twice");
         std::memset(to, 1, size_t(row));
         int axis = axes - 1;
-        for (; axis >= 0 && ++at[axis] == extents[axis]; --axis) to -= (extents[axis] - 1) * strides[axis], at[axis] = 0;
+        for (; axis >= 0 && ++at[axis] == extents[axis]; --axis)
+            to -= (extents[axis] - 1) * strides[axis], at[axis] = 0;
         if (axis < 0) return;
         to += strides[axis];
     }
@@ -303,8 +305,9 @@ private:
         const int64_t elements = product({op.kernel[0], op.kernel[1]});
         code("the zero point of the input", op.x_zero), within("count_padding", op.count_padding, 0, 1);
         requantise(op.requantise, elements, DType::u8), absent("bias", op.requantise.bias);
+        const float* multipliers = op.requantise.multiplier.data;
         for (int64_t n = 1; n <= elements; ++n)
-            multiplier(op.requantise.multiplier.data[n - 1], 255.0 * double(op.count_padding ? elements : n), DType::u8);
+            multiplier(multipliers[n - 1], 255.0 * double(op.count_padding ? elements : n), DType::u8);
     }
     void operator()(const TableOp& op) {
         pointwise(op, DType::u8, DType::u8);

@@ -46,9 +46,9 @@ Threads::Threads(int count) : processors_(size_t(count)) {
 
 Threads::~Threads() { stop(); }
 
-// Spins, then sleeps; returns whether it slept. Whoever makes the condition true looks at `asleep_` next and wakes us. No
-// wake-up is lost: both sides write (we `asleep_`, they `round_` or `busy_`) before they read, in one total order, so that
-// they see us asleep or we see the condition true.
+// Spins, then sleeps; returns whether it slept. Whoever makes the condition true looks at `asleep_` next and wakes us.
+// No wake-up is lost: both sides write (we `asleep_`, they `round_` or `busy_`) before they read, in one total order,
+// so that they see us asleep or we see the condition true.
 template <class Condition>
 bool Threads::wait_until(Condition condition) noexcept {
     const auto deadline = std::chrono::steady_clock::now() + kSpin;
