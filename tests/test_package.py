@@ -17,7 +17,15 @@ METHODS = sorted(path.parent for path in (PACKAGE / "compress").glob("*/__init__
 HEADINGS = ["Use", "Settings", "How it works", "Measured", "Source"]
 
 # Files with code that have no test file of their own, and why.
-TESTED_ELSEWHERE: dict[str, str] = {}
+TESTED_ELSEWHERE: dict[str, str] = {
+    "engine/__init__.py": "one function, in test_native.py and test_lower.py",
+    **dict.fromkeys(
+        (f"engine/lowering/{name}.py" for name in ("builder", "fuse", "graph", "soft", "values", "views", "windows")),
+        "what the rules share: by the graphs that test_lower.py and the rules' own tests lower and execute",
+    ),
+}
+# Tests of compiled sources: `engine/native/conv.cpp` has `engine/test_conv.py`.
+NATIVE = {f"engine/test_{path.stem}" for path in (PACKAGE / "engine" / "native").glob("*.cpp")}
 
 IMPORT_LIMIT_S = 0.15
 IMPORT = """
@@ -92,7 +100,7 @@ def test_tests_mirror_the_package() -> None:
 
 def test_every_test_file_has_its_source() -> None:
     """A long one may be split: `test_shoe.py` and `test_shoe_hostile.py`."""
-    mirrored = {mirror(path).removesuffix(".py") for path in SOURCES}
+    mirrored = {mirror(path).removesuffix(".py") for path in SOURCES} | NATIVE
     inside = (path.relative_to(ROOT / "tests").with_suffix("") for path in (ROOT / "tests").glob("*/**/test_*.py"))
     names = ((name.as_posix(), name.as_posix().rpartition("_")[0]) for name in inside)
     assert [name for name, without_aspect in names if not {name, without_aspect} & mirrored] == []

@@ -1,6 +1,6 @@
 """Convolutions in native code against reference.py, bit for bit: every geometry, pattern, instruction set."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -162,3 +162,22 @@ def test_extreme_values(weight: int, x: int, zeros: float, isa: str) -> None:
 def test_no_weights_at_all(isa: str) -> None:
     rng = np.random.default_rng(5)
     check(program(Shape(8, 8, 5, 5), np.zeros((8, 8, 1, 1), np.int8), rng), rng, isa)
+
+
+def test_accumulators_wrap_at_32_bits(isa: str) -> None:
+    """As everywhere: a channel without weights to speak of may have a bias close to the largest."""
+    made = program(Shape(4, 4, 3, 3), np.full((4, 4, 1, 1), 3, np.int8), np.random.default_rng(6))
+    pool = Pool()
+    bias = np.array([2**31 - 1, -(2**31), 2**31 - 2000, -(2**31) + 2000], np.int32)
+    (conv,) = made.ops
+    assert isinstance(conv, Conv)
+    weight = pool.add(np.full((4, 4, 1, 1), 3, np.int8))
+    how = Requantise(pool.add(bias), pool.add(np.full(4, 1e-8, np.float32)), 128)
+    wraps = replace(made, ops=(replace(conv, weight=weight, x_zero=100, requantise=how),), pool=pool.bytes())
+    inputs = np.random.default_rng(7).integers(0, 256, (1, 4, 3, 3)).astype(np.uint8)
+    sums = 3 * (inputs.astype(np.int64) - 100).sum(axis=1, keepdims=True) + bias.astype(np.int64).reshape(4, 1, 1)
+    wrapped = (sums + 2**31) % 2**32 - 2**31
+    assert (wrapped != sums).any()
+    expected = (np.rint(wrapped.astype(np.float32) * np.float32(1e-8)) + 128).astype(np.uint8)
+    assert np.array_equal(reference.run(wraps, inputs)[0], expected)
+    assert np.array_equal(native.Network(wraps, isa=isa)(inputs)[0], expected)

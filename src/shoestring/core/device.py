@@ -10,8 +10,8 @@ REFUSED = "refused"
 @dataclass(frozen=True)
 class Capability:
     """One entry of the capability contract: what `runtime` does with `feature`. `verdict`: runs, no effect (executed
-    at dense speed), stored only (smaller, not faster), slower, wrong, refused (the graph is not loaded). `needs`: instruction sets of which one must be
-    present for this entry to apply; `lacks`: those that must all be absent."""
+    at dense speed), stored only (smaller, not faster), slower, wrong, refused (such a graph is not loaded). `needs`:
+    instruction sets of which one must be present for this entry to apply; `lacks`: those that must all be absent."""
 
     runtime: str
     feature: str

@@ -27,7 +27,8 @@ class Subject:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The original in one precision on one runtime. `best`: the one to beat, the fastest stock runtime of that precision."""
+    """The original in one precision on one runtime, or another file. `best`: the one to beat: the fastest stock runtime
+    of that precision, of another file the fastest of all."""
 
     name: str
     runtime: str

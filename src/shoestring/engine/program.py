@@ -3,8 +3,8 @@
 `lower.py` makes one of an ONNX graph, `reference.py` executes it in NumPy, the native library loads its bytes. Every
 shape is that of one image of the batch; a batch is so many images, one after the other.
 
-Arithmetic. Quantised tensors are u8: a real value is `scale * (code - zero)`. Everything rounds to nearest even in
-float32 and saturates:
+Arithmetic. Quantised tensors are u8: a real value is `scale * (code - zero)`. Accumulators are int32 and wrap;
+everything else rounds to nearest even in float32 and saturates:
 
 - `requantised(acc) = clip(rne(float32(acc) * multiplier) + zero, low, high)`, then `table[...]` where there is one;
 - `sum(a, b) = clip(rne(fma(a, scale_a, fma(b, scale_b, fixed))), low, high)` (what ONNX Runtime computes on processors

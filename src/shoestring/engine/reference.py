@@ -92,6 +92,7 @@ def _scaled(program: Program, acc: np.ndarray, how: Requantise, axis: int) -> np
     along[axis] = -1
     if how.bias.count:
         acc = acc + program.const(how.bias, np.int32).reshape(along)
+    acc = acc.astype(np.int64).astype(np.int32)  # which wraps
     return acc.astype(np.float32) * program.const(how.multiplier, np.float32).reshape(along)
 
 

@@ -1,6 +1,8 @@
 """A pytest plugin: programs are executed by another process, `driver.cpp` built for another processor, under a sanitizer
-or with emulated instructions. SHOESTRING_TEST_DRIVER is the command. The tests themselves do not notice."""
+or with emulated instructions. SHOESTRING_TEST_DRIVER is the command. The tests themselves do not notice.
+SHOESTRING_TEST_PROGRAMS: a folder that gets every program."""
 
+import hashlib
 import os
 import subprocess
 import tempfile
@@ -27,9 +29,15 @@ def isas() -> tuple[str, ...]:
     return tuple(_said().split())
 
 
+def _kept(program: bytes) -> None:
+    if folder := os.environ.get("SHOESTRING_TEST_PROGRAMS"):
+        Path(folder, hashlib.sha256(program).hexdigest()).write_bytes(program)
+
+
 @cache
 def _executed(program: bytes, inputs: bytes, images: int, arrays: tuple[str, ...]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
+        _kept(program)
         files = [Path(folder, name) for name in ("program", "inputs", "outputs")]
         files[0].write_bytes(program)
         files[1].write_bytes(inputs)

@@ -95,7 +95,7 @@ def _stage(part: ModelProto | engine.Network, threads: int, profile: bool) -> _S
     # Loaded for those who need it only: it takes more memory than most networks.
     from shoestring.deploy.runtimes import onnxruntime
 
-    run = part
+    run: Any = part
     if isinstance(part, ModelProto):
         run = onnxruntime.open(part.SerializeToString(), threads=threads, profile=profile)
     return _Stage(tuple(spec.name for spec in run.inputs), tuple(spec.name for spec in run.outputs), run)

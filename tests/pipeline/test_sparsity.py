@@ -1,0 +1,35 @@
+"""What zeros cost: the networks that are timed, and what lies between their times."""
+
+import numpy as np
+import pytest
+
+from shoestring.compress import int8
+from shoestring.core.pattern import BlockPattern
+from shoestring.deploy.weights import weights
+from shoestring.pipeline.original import Original
+from shoestring.pipeline.sparsity import milliseconds, option, variants
+from shoestring.pipeline.table import LatencyTable
+
+
+def test_the_share_of_blocks_is_what_the_option_says(original: Original, inputs: list[np.ndarray]) -> None:
+    precisions = int8.precisions(original.of_kinds(int8.CARD.kinds))
+    (half, most) = variants(original, inputs[:2], precisions, levels=(50, 90)).values()
+    pattern, kept = BlockPattern.parse("4x1"), {"stem.0", "classifier"}
+    groups = {layer.name: layer.groups for layer in original.layers}
+    for graph, share in ((half, 0.5), (most, 0.9)):
+        found = {name: pattern.sparsity(value, groups[name]) for name, value in weights(graph).items()}
+        pruned = {name for name in found if groups[name] == 1} - kept
+        assert pruned
+        for name in pruned:
+            blocks = weights(graph)[name].size / 4
+            assert found[name] == pytest.approx(share, abs=1 / blocks + 0.02), name  # codes that rounded to 0 besides
+        assert all(found[name] < 0.3 for name in kept)
+
+
+def test_between_levels_on_a_straight_line() -> None:
+    times = {"fp32": 9.0, "int8": 4.0, option(50): 2.0, option(90): 1.0}
+    table = LatencyTable("here", {}, {"conv": times, "other": {"int8": 1.0}}, {})
+    shares = (0, 25, 50, 70, 90, 99)
+    assert [milliseconds(table, "conv", share) for share in shares] == [4.0, 3.0, 2.0, 1.5, 1.0, 1.0]
+    with pytest.raises(KeyError, match="other was not timed with zeros in 4x1"):
+        milliseconds(table, "other", 50)
