@@ -20,7 +20,15 @@ from shoestring.pipeline.post_training import calibrate
 pytestmark = pytest.mark.skipif(not engine.available(), reason=engine.why_absent() or "present")
 
 QUICK = ("cifar_mobilenet", "cifar_mobilenet_v3_small", "cifar_efficientnet_b0", "cifar_mixnet_s")
-SLOW = ("mobilenet_v2", "mobilenet_v3_small", "efficientnet_lite0", "efficientnet_b0", "mixnet_s", "resnet18", "resnet50")
+SLOW = (
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "efficientnet_lite0",
+    "efficientnet_b0",
+    "mixnet_s",
+    "resnet18",
+    "resnet50",
+)
 FASTESTDET = Path(__file__).parents[2] / "shared" / "data" / "fastestdet" / "FastestDet.onnx"
 
 POINTS = """

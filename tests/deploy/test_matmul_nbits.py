@@ -210,3 +210,22 @@ def test_the_parity_gate_finds_faults_beyond_it(build: Build, monkeypatch: pytes
     monkeypatch.setattr(parity.matmul_nbits, "as_floats", lambda model: reference)
     with pytest.raises(NotMet, match="diverges from the fake-quantised model first at fc: "):
         parity.gate(parity.compare(wrong, "onnxruntime", [inputs(1280)]))
+
+
+@pytest.mark.skipif("engine" not in runtimes.installed(), reason="the engine was not built")
+def test_the_engine_reads_codes_only(build: Build) -> None:
+    """Where ONNX Runtime would quantise floats on the fly."""
+    low = lower(linear(build, 64, 10, 4, bias=False), {"fc": 4}, "engine")
+    layer(low).input[0] = "x"
+    with pytest.raises(BadInput, match=r"engine .* refuses the graph: fc .*MatMulNBits\): what it reads is not quan"):
+        runtimes.get("engine").open(low.SerializeToString())
+
+
+@pytest.mark.skipif("engine" not in runtimes.installed(), reason="the engine was not built")
+@pytest.mark.parametrize("bits", [4, 2])
+def test_the_engine_computes_exactly(build: Build, bits: int) -> None:
+    """Nothing is quantised on the fly: no more than float32 rounds off. The bias is in steps of the accumulator."""
+    model = linear(build, 1280, 100, bits)
+    low = lower(model, {"fc": bits}, "engine")
+    got = runtimes.get("engine").open(low.SerializeToString())(inputs(1280))[0]
+    np.testing.assert_allclose(got, exact(model, inputs(1280)), rtol=1e-5, atol=1e-4)

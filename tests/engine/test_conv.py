@@ -31,7 +31,13 @@ class Shape:
         sizes = (
             (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
             for size, before, after, dilation, kernel, stride in zip(
-                (self.height, self.width), self.pads[:2], self.pads[2:], self.dilation, self.kernel, self.stride, strict=True
+                (self.height, self.width),
+                self.pads[:2],
+                self.pads[2:],
+                self.dilation,
+                self.kernel,
+                self.stride,
+                strict=True,
             )
         )
         return (self.outputs, *sizes)  # type: ignore[return-value]

@@ -94,3 +94,11 @@ def test_a_large_rest_is_refused_by_its_first_node(draw: Draw) -> None:
     floats = drawing.one("Conv", y, drawing.constant(np.ones((8, 8, 3, 3))))
     with pytest.raises(BadInput, match=r"cumsum.*no such operator"):
         split(drawing.model(floats))
+
+
+def test_a_program_that_nobody_reads_is_none(draw: Draw) -> None:
+    """A quantiser beside a float network."""
+    drawing = draw(1, 6, 9, 9)
+    drawing.edge("x")
+    with pytest.raises(BadInput, match=r"cumsum.*no such operator"):
+        split(drawing.model(drawing.one("CumSum", "x", drawing.constant(2, np.int64))))

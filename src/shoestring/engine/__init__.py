@@ -6,7 +6,7 @@ library executes that (`native.py`, `native/`), and `reference.py` says in NumPy
 
 from onnx import ModelProto
 
-from shoestring.engine.lower import lower
+from shoestring.engine import lower
 from shoestring.engine.native import VERSION, Network, Step, available, isas, peak, why_absent
 
 __all__ = ["VERSION", "Network", "Step", "available", "isas", "load", "peak", "why_absent"]
@@ -15,4 +15,4 @@ __all__ = ["VERSION", "Network", "Step", "available", "isas", "load", "peak", "w
 def load(model: ModelProto, threads: int = 1, isa: str | None = None) -> Network:
     """The network of a graph, ready to run on `threads` threads with the best instruction set here, or `isa`. Raises
     BadInput where the engine is absent, or naming the first node that it cannot execute."""
-    return Network(lower(model), threads, isa)
+    return Network(lower.lower(model), threads, isa)

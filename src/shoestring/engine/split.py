@@ -42,6 +42,8 @@ def split(model: ModelProto) -> Parts:
         except Unsupported as refused:
             last = refused
             continue
+        if not program.outputs:  # nothing that anybody reads is left to it
+            raise first
         head, tail = (pieces.model(sorted(side)) if side else None for side in (pieces.head, pieces.tail))
         return Parts(head, program, tail, pieces.left())
 
@@ -148,7 +150,7 @@ class _Pieces:
         return self.values[name]
 
     def _multiplications(self, node: NodeProto) -> int:
-        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulNBits"):
             return 0
         shapes = [self._shape(name) for name in (*node.input[:2], node.output[0])]
         x, weight, y = shapes
