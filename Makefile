@@ -61,6 +61,7 @@ bench: $(ENGINE) ## the benchmarks behind the numbers in the documentation
 clean: ## removes the environments, the caches and what the demo wrote
 	@rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@rm -f efficientnet_lite0.shoe receipt.html
+	@git clean -fdqX src/shoestring/engine
 	@find src tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
 
 $(DEMO): $(PINS)

@@ -10,7 +10,8 @@ build=build/engine
 log=$build/configure.log
 mkdir -p "$build"
 
-if ! cmake -G Ninja -S src/shoestring/engine/native -B "$build" -DSHOESTRING_INPLACE=ON >"$log" 2>&1; then
+if ! cmake -G Ninja -DCMAKE_MAKE_PROGRAM="$(command -v ninja)" -DSHOESTRING_INPLACE=ON \
+    -S src/shoestring/engine/native -B "$build" >"$log" 2>&1; then
     echo "shoestring: no engine: CMake could not configure it ($log). Everything else works." >&2
     echo "shoestring: it needs GCC or Clang (Debian, Ubuntu: apt install g++); then run 'make engine'." >&2
     exit 0

@@ -27,7 +27,8 @@ def test_every_layer_is_explained(shoestring, quick, tiny: str, tmp_path: Path) 
         # The middle of a name is left out where 100 columns are too few.
         assert any(line.startswith(name) or (line.startswith(name[:6]) and "…" in line) for line in lines)
         assert name in page
-        eight, four = explained[name]["effects"]
+        eight, four, *zeros = explained[name]["effects"]
+        assert {effect["method"] for effect in zeros} == {"magnitude"}
         assert (eight["method"], four["method"], four["setting"]) == ("int8", "lsq+", "w4a4")
         assert eight["verdict"] in VERDICTS and four["verdict"] in VERDICTS
         assert eight["ms"] >= 0

@@ -1,13 +1,16 @@
 """What explain says of a network whose times are made by hand, and really measured once."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from onnx import ModelProto
 
 from shoestring.compress import int8
-from shoestring.core.device import RUNS, SLOWER, STORED_ONLY, Device
+from shoestring.core.device import NO_EFFECT, RUNS, SLOWER, STORED_ONLY, Device
 from shoestring.core.explanation import UNKNOWN
 from shoestring.core.precision import INT8, INT8_SAFE16
+from shoestring.pipeline import sparsity
 from shoestring.pipeline.explain import explain
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.table import LatencyTable
@@ -36,7 +39,7 @@ def test_each_layer_with_what_8_bits_do_to_it(original: Original, device: Device
     assert {item.original_ms for item in told.layers} == {1.0}
     effects = {item.layer.name: item.effects for item in told.layers}
     assert {name for name, found in effects.items() if found} == set(int8.precisions(original.layers))
-    (stem, low), (classifier, linear), (project, _) = (
+    (stem, low, zeros), (classifier, linear, _), (project, *_) = (
         effects[name] for name in ("stem.0", "classifier", "blocks.0.project.0")
     )
     assert (stem.name, stem.verdict, stem.ms, stem.note) == ("int8", RUNS, 0.5, "")
@@ -45,6 +48,29 @@ def test_each_layer_with_what_8_bits_do_to_it(original: Original, device: Device
     assert {found[0].source for found in effects.values() if found} == {"measured in the whole network"}
     assert (low.name, low.verdict, low.ms) == ("lsq+:w4a4", STORED_ONLY, 0.5)  # 4 bits take the time of 8
     assert (linear.name, linear.verdict, linear.ms) == ("lsq+:w4a4", RUNS, None)  # nobody has timed this layer so
+    assert (zeros.name, zeros.verdict, zeros.ms) == ("magnitude:4x1@80%", NO_EFFECT, 0.5)  # the time of dense 8 bits
+
+
+def test_zeros_are_timed_where_they_are_left_out(
+    original: Original, device: Device, table: LatencyTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a runtime that is not a stock one; half of the stem's blocks save nothing, four fifths do."""
+    asked: list[set[str]] = []
+    half, most = sparsity.option(50), sparsity.option(80)
+    layers = {name: {**times, half: times["int8"], most: times["int8"] / 2} for name, times in table.layers.items()}
+
+    def timed(variants: Mapping[str, ModelProto], *_: object, **__: object) -> LatencyTable:
+        asked.append(set(variants))
+        return replace(table, layers=layers)
+
+    monkeypatch.setattr("shoestring.pipeline.explain.latency_table", timed)
+    told = explain(original, replace(device, runtime="engine"))
+    assert asked == [{"fp32", "int8", *map(sparsity.option, sparsity.LEVELS)}]
+    stem = next(item for item in told.layers if item.layer.name == "stem.0")
+    assert [(e.setting, e.verdict, e.ms) for e in stem.effects if e.method == "magnitude"] == [
+        (half.partition(":")[2], NO_EFFECT, 0.5),
+        (most.partition(":")[2], RUNS, 0.25),
+    ]
 
 
 def test_low_bits_nobody_has_measured(original: Original, device: Device, table: LatencyTable) -> None:

@@ -1,4 +1,4 @@
-"""What is compiled for the tests of native code. Builds are kept in build/, so that the next run compiles changes only."""
+"""What is compiled for the tests of native code. Builds stay in build/: the next run compiles what changed."""
 
 import os
 import shutil
