@@ -17,6 +17,7 @@ from shoestring.engine.lowering.fuse import fused
 from shoestring.engine.lowering.graph import Node, Unsupported, nodes_of
 from shoestring.engine.lowering.soft import softmax
 from shoestring.engine.lowering.values import (
+    INFINITY,
     Codes,
     Constant,
     Encoded,
@@ -42,7 +43,7 @@ def lower(model: ModelProto) -> Program:
         outputs = tuple(walk.output(value.name) for value in model.graph.output)
     builder = walk.builder
     ops = fused(builder.ops, builder.tensors, outputs, builder.pool)
-    return Program(tuple(builder.tensors), tuple(ops), tuple(walk.inputs), outputs, builder.pool.bytes())
+    return Program(tuple(builder.tensors), tuple(ops), tuple(walk.inputs), outputs, builder.pool)
 
 
 class _Walk:
@@ -149,10 +150,10 @@ def _grid(values: Sequence[Value | None]) -> Grid:
         raise Unsupported("activations have one constant scale and zero point a tensor")
     if zero.array.dtype != np.uint8 or scale.array.dtype != np.float32:
         raise Unsupported(f"activations are uint8 with float32 scales, not {zero.array.dtype} with {scale.array.dtype}")
-    step = scale.array.ravel()[0]
-    if not (np.isfinite(step) and step > 0):
+    step = np.float32(scale.array.item())
+    if not 0 < step < INFINITY:
         raise Unsupported(f"its scale is {step}, not positive and finite")
-    return Grid(step, int(zero.array.ravel()[0]))
+    return Grid(step, zero.array.item())
 
 
 RULES: Mapping[str, Rule] = {

@@ -211,16 +211,19 @@ class Softmax(Op):
 
 @dataclass(frozen=True)
 class Program:
-    """`inputs` are f32 tensors (or u8, as they are), `outputs` of either kind; ops are in executable order."""
+    """`inputs` are f32 tensors (or u8, as they are), `outputs` of either kind; ops are in executable order. `pool`: the
+    constants, as bytes or as they were gathered."""
 
     tensors: tuple[Tensor, ...]
     ops: tuple[Op, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    pool: bytes
+    pool: "bytes | Pool"
 
     def const(self, at: Const, dtype: type[np.generic] | np.dtype) -> np.ndarray:
         """The elements of a constant, read-only."""
+        if isinstance(self.pool, Pool):
+            return self.pool.read(at, dtype)
         return np.frombuffer(self.pool, dtype, at.count, at.offset)
 
     def moved(self) -> list[int]:
@@ -244,8 +247,9 @@ class Program:
             body = list(_flat(getattr(op, item.name) for item in fields(op) if item.name != "name"))
             words += [op.kind, len(body), *body]
         counts = (len(self.tensors), len(self.ops), len(self.inputs), len(self.outputs))
-        head = MAGIC + struct.pack("<4iq", *counts, len(self.pool)) + np.array(words, "<i4").tobytes()
-        return head + bytes(-len(head) % ALIGNMENT) + self.pool
+        parts = self.pool.parts() if isinstance(self.pool, Pool) else [self.pool]
+        head = MAGIC + struct.pack("<4iq", *counts, sum(map(len, parts))) + np.array(words, "<i4").tobytes()
+        return b"".join([head, bytes(-len(head) % ALIGNMENT), *parts])
 
 
 class Pool:
@@ -266,15 +270,19 @@ class Pool:
             self._size += -(-data.nbytes // ALIGNMENT) * ALIGNMENT
         return Const(self._offsets[key], data.size)
 
-    def read(self, at: Const, dtype: type[np.generic]) -> np.ndarray:
+    def read(self, at: Const, dtype: type[np.generic] | np.dtype) -> np.ndarray:
         """The elements of a constant that was added."""
         return self._arrays[at.offset].reshape(-1).view(dtype)[: at.count]
 
-    def bytes(self) -> bytes:
+    def parts(self) -> list["bytes | memoryview"]:
+        """The pool's bytes, in pieces: a network's weights need no second copy."""
         parts: list[bytes | memoryview] = []
         for data in self._arrays.values():
             parts += [data.reshape(-1).view(np.uint8).data, bytes(-data.nbytes % ALIGNMENT)]
-        return b"".join(parts)
+        return parts
+
+    def bytes(self) -> bytes:
+        return b"".join(self.parts())
 
 
 def _flat(values: Iterable[object]) -> Iterable[int]:

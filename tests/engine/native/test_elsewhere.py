@@ -18,7 +18,7 @@ TESTS = [HERE.parent / f"test_{name}.py" for name in ("conv", "copy", "depthwise
 SECONDS = 60  # that the fuzzer has
 
 
-def tests_pass(driver: str, **environment: str) -> None:
+def passes(driver: str, **environment: str) -> None:
     env: Mapping[str, str] = {
         **os.environ,
         "PYTHONPATH": str(HERE),
@@ -40,7 +40,7 @@ def sanitized(built: Built, compiler: str, sanitizers: str, name: str, target: s
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
 def test_under_sanitizers(sanitizers: str, tool: Tool, built: Built) -> None:
-    tests_pass(str(sanitized(built, tool("clang++", "clang"), sanitizers, sanitizers.split(",")[0], "driver")))
+    passes(str(sanitized(built, tool("clang++", "clang"), sanitizers, sanitizers.split(",")[0], "driver")))
 
 
 @pytest.mark.slow
@@ -57,7 +57,7 @@ def test_aarch64(tool: Tool, built: Built) -> None:
         CMAKE_SYSTEM_NAME="Linux",
         CMAKE_SYSTEM_PROCESSOR="aarch64",
     )
-    tests_pass(f"{emulator} -L /usr/aarch64-linux-gnu {driver}")
+    passes(f"{emulator} -L /usr/aarch64-linux-gnu {driver}")
 
 
 @pytest.mark.slow
@@ -67,7 +67,7 @@ def test_avx512_and_avx_vnni(tool: Tool, built: Built) -> None:
     if not Path("/usr/include/simde/x86/avx512.h").exists():
         pytest.skip("SIMDe is missing; Debian, Ubuntu: apt install libsimde-dev")
     compiler = tool("g++", "g++")
-    tests_pass(str(built("emulated", "driver", CMAKE_BUILD_TYPE="Release", CMAKE_CXX_COMPILER=compiler, EMULATED="ON")))
+    passes(str(built("emulated", "driver", CMAKE_BUILD_TYPE="Release", CMAKE_CXX_COMPILER=compiler, EMULATED="ON")))
 
 
 @pytest.mark.slow
@@ -79,7 +79,7 @@ def test_fuzzed_programs(tool: Tool, built: Built, tmp_path: Path) -> None:
     clang = tool("clang++", "clang")
     fuzz = sanitized(built, clang, "fuzzer-no-link,address,undefined", "fuzz", "fuzz", FUZZ="ON")
     driver = built("plain", "driver", CMAKE_BUILD_TYPE="Release", CMAKE_CXX_COMPILER=clang)
-    tests_pass(str(driver), SHOESTRING_TEST_PROGRAMS=str(folders[1]))
+    passes(str(driver), SHOESTRING_TEST_PROGRAMS=str(folders[1]))
     limits = [f"-max_total_time={SECONDS}", "-timeout=60", "-rss_limit_mb=4096", "-max_len=32768"]
     done = subprocess.run([fuzz, *limits, *folders], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-6000:]

@@ -92,7 +92,7 @@ class Builder:
             low, high = (int(code) for code in grid.codes(np.array([value.low, value.high], np.float32)))
             key = ("pending", value.write, grid, low, high)
             tensor = self._once(key, lambda: value.write(grid, low, high))
-            self.tensors[tensor] = replace(self.tensors[tensor], name=name)
+            self._rename(tensor, name)
             return Codes(tensor, value.view)
         if isinstance(value, Joined):
             parts = [self.quantised(part, grid, name) for part in value.parts]
@@ -127,8 +127,11 @@ class Builder:
             index = self.tensor(name, shape, self.tensors[value.tensor].dtype)
             self.copy(name, value, index, whole(value.view.shape))
         self._outputs.add(index)
-        self.tensors[index] = replace(self.tensors[index], name=name)
+        self._rename(index, name)
         return index
+
+    def _rename(self, index: int, name: str) -> None:
+        self.tensors[index] = Tensor(name, self.tensors[index].shape, self.tensors[index].dtype)
 
     def _quantise(self, value: Floats, grid: Grid, name: str) -> int:
         output = self.like(value.tensor, name)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from onnx import ModelProto, NodeProto, helper
+from onnx import AttributeProto, ModelProto, NodeProto, helper
 
 from shoestring.core.errors import BadInput
 
@@ -31,10 +31,22 @@ class Node:
 
     @cached_property
     def attributes(self) -> Mapping[str, Any]:
-        return {item.name: helper.get_attribute_value(item) for item in self.proto.attribute}
+        return {item.name: _value(item) for item in self.proto.attribute}
 
     def refused(self, why: object) -> Unsupported:
         return Unsupported(f"engine: {self.name} ({self.op}): {why}", self.index)
+
+
+def _value(item: AttributeProto) -> Any:
+    """Of an attribute; the common kinds without the checks that cost `helper` most of its time."""
+    field = _FIELDS.get(item.type)
+    if field is None or item.ref_attr_name:
+        return helper.get_attribute_value(item)
+    value = getattr(item, field)
+    return list(value) if field == "ints" else value
+
+
+_FIELDS = {AttributeProto.INT: "i", AttributeProto.INTS: "ints", AttributeProto.FLOAT: "f", AttributeProto.STRING: "s"}
 
 
 def nodes_of(model: ModelProto) -> list[Node]:

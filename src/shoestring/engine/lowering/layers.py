@@ -183,11 +183,15 @@ def _bias(value: Value | None, scales: np.ndarray) -> np.ndarray | None:
         return None
     if not isinstance(value, Encoded) or value.codes.dtype != np.int32 or value.zeros.any():
         raise Unsupported("its bias is not stored as int32")
-    if value.codes.size != scales.size or not np.allclose(value.scales, scales, rtol=BIAS_TOLERANCE, atol=0):
+    if value.codes.size != scales.size or not _close(value.scales, scales):
         raise Unsupported("its bias has another scale than its input's times its weight's")
     return value.codes.ravel()
 
 
+def _close(found: np.ndarray, expected: np.ndarray) -> bool:
+    return bool((np.abs(found - expected) <= BIAS_TOLERANCE * np.abs(expected)).all())
+
+
 def check_multipliers(multiplier: np.ndarray) -> None:
-    if not (np.isfinite(multiplier).all() and (multiplier > 0).all()):
+    if not ((multiplier > 0) & (multiplier < np.inf)).all():
         raise Unsupported("its scales give a multiplier that is not positive and finite")

@@ -10,6 +10,7 @@ from onnx import TensorProto, numpy_helper
 from shoestring.engine.lowering.views import View
 
 INFINITY = float("inf")
+CODES = np.arange(256, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,13 @@ class Grid:
 
     def values(self) -> np.ndarray:
         """float32 [256]."""
-        return (np.arange(256) - self.zero).astype(np.float32) * self.scale
+        return (CODES - np.float32(self.zero)) * self.scale
 
     def codes(self, values: np.ndarray) -> np.ndarray:
         """u8 codes of float32 values, as QuantizeLinear computes them."""
         rounded = np.rint(values.astype(np.float32) / self.scale)
-        return (np.clip(rounded, -self.zero, 255 - self.zero) + self.zero).astype(np.uint8)
+        low, high = np.float32(-self.zero), np.float32(255 - self.zero)
+        return (np.minimum(np.maximum(rounded, low), high) - low).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -140,20 +142,19 @@ def shape_of(value: Value) -> tuple[int, ...]:
 
 def array_of(tensor: TensorProto) -> np.ndarray:
     """A constant, without a copy where its bytes lie in the file."""
-    if tensor.data_type not in _DTYPES or tensor.external_data:
+    dtype, field = _STORED.get(tensor.data_type, (None, ""))
+    if dtype is None or tensor.external_data:
         return numpy_helper.to_array(tensor)
-    dtype, where = _DTYPES[tensor.data_type]
-    dims = tuple(tensor.dims)
-    if tensor.HasField("raw_data"):
-        return np.frombuffer(tensor.raw_data, dtype).reshape(dims)
-    return np.array(getattr(tensor, where), dtype).reshape(dims)
+    raw = tensor.raw_data
+    flat = np.frombuffer(raw, dtype) if raw else np.array(getattr(tensor, field), dtype)
+    return flat.reshape(tuple(tensor.dims))
 
 
 # Numbers as they lie in `raw_data`, and the field that holds them where there is none.
-_DTYPES: dict[int, tuple[str, str]] = {
-    TensorProto.FLOAT: ("<f4", "float_data"),
-    TensorProto.INT8: ("i1", "int32_data"),
-    TensorProto.UINT8: ("u1", "int32_data"),
-    TensorProto.INT32: ("<i4", "int32_data"),
-    TensorProto.INT64: ("<i8", "int64_data"),
+_STORED: dict[int, tuple[np.dtype, str]] = {
+    TensorProto.FLOAT: (np.dtype("<f4"), "float_data"),
+    TensorProto.INT8: (np.dtype("i1"), "int32_data"),
+    TensorProto.UINT8: (np.dtype("u1"), "int32_data"),
+    TensorProto.INT32: (np.dtype("<i4"), "int32_data"),
+    TensorProto.INT64: (np.dtype("<i8"), "int64_data"),
 }

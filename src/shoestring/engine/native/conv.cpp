@@ -49,9 +49,9 @@ private:
     struct Columns;
     void choose(const int8_t* weight);
     void pack(const ConvOp& op);
-    std::vector<Row> rows_of(const Columns& w, int64_t group) const;
-    std::vector<Quad> tile_quads_of(const Columns& w) const;
-    std::vector<Quad> plane_quads_of(const Columns& w, int64_t group) const;
+    void rows_of(const Columns& w, int64_t group, std::vector<Row>& rows) const;
+    void tile_quads_of(const Columns& w, std::vector<Quad>& quads) const;
+    void plane_quads_of(const Columns& w, int64_t group, std::vector<Quad>& quads) const;
     void spread(const Work& work) const;
     void compute(const Work& work, const Tile& tile, Range blocks) const;
     const uint8_t* input_of(const Work& work, const Tile& tile) const;
@@ -123,24 +123,22 @@ void ConvStep::choose(const int8_t* weight) {
     const auto& g = geometry_;
     const int64_t taps = g.taps_high * g.taps_wide, per_output = g.group_inputs * taps;
     int64_t rows = 0, quads = 0, tile_quads = 0, blocks = 0;
-    std::vector<uint8_t> used((size_t)per_output);
+    std::vector<uint8_t> whole((size_t)up(per_output, 4));
+    uint8_t* const used = whole.data();  // not 0: the block has this row
     for (int64_t group = 0; group < g.groups; ++group)
         for (int64_t o = 0; o < g.group_outputs; o += 4, ++blocks) {
-            std::fill(used.begin(), used.end(), 0);
+            std::fill(whole.begin(), whole.end(), 0);
             for (int64_t k = o; k < std::min(o + 4, g.group_outputs); ++k) {
                 const int8_t* w = weight + (group * g.group_outputs + k) * per_output;
-                for (int64_t i = 0; i < per_output; ++i) used[(size_t)i] |= w[i] != 0;
+                for (int64_t i = 0; i < per_output; ++i) used[i] |= (uint8_t)w[i];
             }
-            int64_t own = 0;
-            for (const uint8_t there : used) own += there;
-            rows += (own + 3) / 4;
-            for (int64_t i = 0; i < per_output; i += 4)
-                tile_quads += std::any_of(&used[(size_t)i], &used[(size_t)std::min(i + 4, per_output)], [](uint8_t u) { return u; });
-            for (int64_t c = 0; c < g.group_inputs; c += 4)
+            rows += (per_output - std::count(used, used + per_output, 0) + 3) / 4;
+            for (int64_t i = 0; i < per_output; i += 4) tile_quads += (used[i] | used[i + 1] | used[i + 2] | used[i + 3]) != 0;
+            for (int64_t c = 0; c < g.group_inputs && !g.direct; c += 4)
                 for (int64_t t = 0; t < taps; ++t) {
-                    bool any = false;
-                    for (int64_t i = c; i < std::min(c + 4, g.group_inputs); ++i) any |= used[(size_t)(i * taps + t)] != 0;
-                    quads += any;
+                    uint8_t any = 0;
+                    for (int64_t i = c; i < std::min(c + 4, g.group_inputs); ++i) any |= used[i * taps + t];
+                    quads += any != 0;
                 }
         }
     const double gathered = (g.direct ? kGathering : kShifting) * (double)rows;
@@ -152,6 +150,7 @@ void ConvStep::choose(const int8_t* weight) {
     read_ = gathered < std::min(by_tile, by_plane) && !floats_ ? Read::gathered : by_tile <= by_plane ? Read::by_tile : Read::by_plane;
     if (floats_ && !one_group && g.group_inputs % 4) throw BadProgram("a grouped convolution with float outputs needs a multiple of 4 inputs");
     const int64_t executed = read_ == Read::gathered ? rows : read_ == Read::by_tile ? tile_quads : quads;
+    packed_.reserve((size_t)blocks, (size_t)executed, read_ != Read::gathered);
     const int64_t possible = blocks * (read_ == Read::by_plane ? (g.group_inputs + 3) / 4 * taps : (per_output + 3) / 4);
     const char* form = executed * 10 >= possible * 9 ? "dense" : read_ == Read::gathered ? "4x1" : "4x4";
     std::snprintf(label_, sizeof label_, "conv %dx%d %s", (int)g.taps_high, (int)g.taps_wide, form);
@@ -173,6 +172,8 @@ void ConvStep::pack(const ConvOp& op) {
     for (int64_t c = 0; read_ == Read::by_tile && c < g.group_inputs; ++c)
         for (int64_t t = 0; t < taps; ++t)
             tile_rows_.push_back((int32_t)(c * g.channel() + g.shift(t / g.taps_wide, t % g.taps_wide)));
+    std::vector<Row> rows;
+    std::vector<Quad> quads;
     for (int64_t group = 0; group < g.groups; ++group)
         for (int64_t first = 0; first < g.group_outputs; first += 4) {
             const int64_t at = group * g.group_outputs + first;
@@ -181,58 +182,66 @@ void ConvStep::pack(const ConvOp& op) {
             Codes codes[4] = {};
             for (int64_t k = 0; k < std::min<int64_t>(4, g.group_outputs - first); ++k) {
                 const int8_t* w = columns.of[k] = op.weight.data + (at + k) * per_output;
-                int64_t sum = 0;
-                for (int64_t i = 0; i < per_output; ++i) sum += w[i];
-                const int64_t own = op.requantise.bias ? op.requantise.bias.data[at + k] : 0;
-                bias[k] = (int32_t)(own + (conv_.input_offset - op.x_zero) * sum);
+                uint32_t sum = 0;  // wraps, as accumulators do
+                for (int64_t i = 0; i < per_output; ++i) sum += (uint32_t)w[i];
+                const int32_t own = op.requantise.bias ? op.requantise.bias.data[at + k] : 0;
+                bias[k] = (int32_t)((uint32_t)own + (uint32_t)(conv_.input_offset - op.x_zero) * sum);
                 codes[k] = {multipliers_[(size_t)(at + k)], op.requantise.zero, op.requantise.low, op.requantise.high};
             }
             if (read_ == Read::gathered) {
-                std::vector<Row> rows = rows_of(columns, group);
+                rows_of(columns, group, rows);
                 packed_.add_rows(rows, bias, codes, conv_);
             } else {
-                std::vector<Quad> quads = read_ == Read::by_tile ? tile_quads_of(columns) : plane_quads_of(columns, group);
+                if (read_ == Read::by_tile) tile_quads_of(columns, quads);
+                else plane_quads_of(columns, group, quads);
                 packed_.add_quads(quads, bias, codes, conv_);
             }
         }
 }
 
-std::vector<Row> ConvStep::rows_of(const Columns& w, int64_t group) const {
+void ConvStep::rows_of(const Columns& w, int64_t group, std::vector<Row>& rows) const {
     const auto& g = geometry_;
-    std::vector<Row> rows;
+    rows.clear();
     for (int64_t c = 0; c < g.group_inputs; ++c)
         for (int64_t t = 0; t < w.taps; ++t) {
             const int64_t offset = (group * g.group_inputs + c) * g.channel() + g.shift(t / g.taps_wide, t % g.taps_wide);
             const Row row{(int32_t)offset, {w.at(0, c, t), w.at(1, c, t), w.at(2, c, t), w.at(3, c, t)}};
             if (row.weights[0] | row.weights[1] | row.weights[2] | row.weights[3]) rows.push_back(row);
         }
-    return rows;
 }
 
 // Four rows of the tile, one after another: any channels and taps.
-std::vector<Quad> ConvStep::tile_quads_of(const Columns& w) const {
+void ConvStep::tile_quads_of(const Columns& w, std::vector<Quad>& quads) const {
     const int64_t rows = w.inputs * w.taps;
-    std::vector<Quad> quads;
+    quads.resize((size_t)(rows + 3) / 4);
+    Quad* quad = quads.data();
     for (int64_t r = 0; r < rows; r += 4) {
-        Quad quad{(int32_t)(r * up(tile_, 16)), {}};
-        for (int64_t k = 0; k < 4 && w.of[k]; ++k) std::memcpy(quad.weights + 4 * k, w.of[k] + r, (size_t)std::min<int64_t>(4, rows - r));
-        if (std::any_of(quad.weights, quad.weights + 16, [](int8_t x) { return x != 0; })) quads.push_back(quad);
+        *quad = {(int32_t)(r * up(tile_, 16)), {}};
+        uint32_t any = 0;
+        for (int64_t k = 0; k < 4 && w.of[k]; ++k) {
+            uint32_t four = 0;
+            if (rows - r >= 4) std::memcpy(&four, w.of[k] + r, 4);
+            else std::memcpy(&four, w.of[k] + r, (size_t)(rows - r));
+            std::memcpy(quad->weights + 4 * k, &four, 4);
+            any |= four;
+        }
+        quad += any != 0;
     }
-    return quads;
+    quads.resize((size_t)(quad - quads.data()));
 }
 
 // Four channels, all taps.
-std::vector<Quad> ConvStep::plane_quads_of(const Columns& w, int64_t group) const {
+void ConvStep::plane_quads_of(const Columns& w, int64_t group, std::vector<Quad>& quads) const {
     const auto& g = geometry_;
-    std::vector<Quad> quads;
+    quads.clear();
     for (int64_t c = 0; c < g.group_inputs; c += 4)
         for (int64_t t = 0; t < w.taps; ++t) {
             const int64_t offset = (group * g.group_inputs + c) * g.channel() + 4 * g.shift(t / g.taps_wide, t % g.taps_wide);
             Quad quad{(int32_t)offset, {}};
-            for (int64_t k = 0; k < 16; ++k) quad.weights[k] = w.at(k / 4, c + k % 4, t);
-            if (std::any_of(quad.weights, quad.weights + 16, [](int8_t x) { return x != 0; })) quads.push_back(quad);
+            int8_t any = 0;
+            for (int64_t k = 0; k < 16; ++k) any |= quad.weights[k] = w.at(k / 4, c + k % 4, t);
+            if (any) quads.push_back(quad);
         }
-    return quads;
 }
 
 int64_t ConvStep::own_bytes() const {

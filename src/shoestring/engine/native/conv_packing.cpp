@@ -17,47 +17,39 @@ namespace {
 constexpr int kOpen = 12;    // sets tried for a row: more find a little more, slower
 constexpr size_t kLong = 64;  // items
 
-// For each weight, as a byte, its positive part in the lowest 16 bits and its negative part 32 bits above.
-constexpr std::array<uint64_t, 256> signed_parts() {
-    std::array<uint64_t, 256> parts{};
-    for (int w = -128; w < 128; ++w) parts[(size_t)(w & 255)] = w > 0 ? (uint64_t)w : (uint64_t)-w << 32;
-    return parts;
+// Sums of weights of one sign.
+typedef int16_t Sums __attribute__((vector_size(16)));
+
+bool exact(Sums a, Sums b = Sums{}) {
+    const Sums over = (a > 128) | (b > 128);
+    uint64_t halves[2];
+    std::memcpy(halves, &over, sizeof halves);
+    return (halves[0] | halves[1]) == 0;
 }
-constexpr auto kParts = signed_parts();
 
-// Positive and negative sums of four outputs, 16 bits each.
-struct Sums {
-    uint64_t first = 0, last = 0;  // two outputs each
+// Positive weights of four outputs, then negative ones.
+Sums sums_of(const Row& row) {
+    const int8_t* w = row.weights;
+    const auto minus = [](int8_t x) { return (int16_t)-x; };
+    const Sums signs = {w[0], w[1], w[2], w[3], minus(w[0]), minus(w[1]), minus(w[2]), minus(w[3])};
+    return signs & (signs > 0);
+}
 
-    Sums() = default;
-    Sums(int8_t a, int8_t b, int8_t c, int8_t d)
-        : first(kParts[(uint8_t)a] | kParts[(uint8_t)b] << 16), last(kParts[(uint8_t)c] | kParts[(uint8_t)d] << 16) {}
-    Sums operator+(const Sums& other) const {
-        Sums r;
-        r.first = first + other.first, r.last = last + other.last;
-        return r;
-    }
-    bool exact() const {
-        constexpr uint64_t room = 0x0001000100010001ull * (0x7fff - 128), over = 0x8000800080008000ull;
-        return (((first + room) | (last + room)) & over) == 0;
-    }
-};
-
-Sums sums_of(const Row& row) { return {row.weights[0], row.weights[1], row.weights[2], row.weights[3]}; }
-
-// A quad and its two pairs of neighbours, each for the four outputs.
+// A quad and the sums of its pairs of neighbours, two for each output.
 struct SummedQuad {
     const Quad* quad;
-    Sums first, second;
+    Sums positive, negative;
 
+    SummedQuad() = default;
     explicit SummedQuad(const Quad& q) : quad(&q) {
-        const int8_t* w = q.weights;
-        first = Sums(w[0], w[4], w[8], w[12]) + Sums(w[1], w[5], w[9], w[13]);
-        second = Sums(w[2], w[6], w[10], w[14]) + Sums(w[3], w[7], w[11], w[15]);
+        Sums pairs;  // of bytes
+        std::memcpy(&pairs, q.weights, sizeof pairs);
+        const Sums high = pairs >> 8, low = (pairs << 8) >> 8;
+        positive = (high & (high > 0)) + (low & (low > 0));
+        negative = positive - high - low;
     }
-    bool exact() const { return first.exact() && second.exact(); }
     bool exact_with(const SummedQuad& other) const {
-        return (first + other.first).exact() && (second + other.second).exact();
+        return exact(positive + other.positive, negative + other.negative);
     }
 };
 
@@ -89,7 +81,7 @@ std::vector<const Item*> hardest_first(const std::vector<Item>& items) {
 }
 
 struct RowSet {
-    Sums sums;
+    Sums sums{};
     const Row* rows[4];
     int count = 0;
 };
@@ -104,7 +96,7 @@ std::vector<RowSet> sets_of(const std::vector<Row>& rows) {
         const Sums own = sums_of(*row);
         int found = -1;
         for (int i = 0; i < n && found < 0; ++i)
-            if ((sets[open[i]].sums + own).exact()) found = i;
+            if (exact(sets[open[i]].sums + own)) found = i;
         if (found < 0) {
             if (n == kOpen) std::move(open.begin() + 1, open.end(), open.begin()), --n;
             open[n] = sets.size();
@@ -120,6 +112,12 @@ std::vector<RowSet> sets_of(const std::vector<Row>& rows) {
 }
 
 }  // namespace
+
+void PackedConv::reserve(size_t blocks, size_t quads, bool interleaved) {
+    blocks_.reserve(blocks);
+    offsets_.reserve(quads * (interleaved ? 1 : 4));
+    weights_.reserve(quads * 16);
+}
 
 void PackedConv::begin(const int32_t bias[4], const Codes codes[4]) {
     Start start{offsets_.size(), weights_.size(), {}};
@@ -217,24 +215,29 @@ void PackedConv::add_quads(std::vector<Quad>& quads, const int32_t bias[4], cons
         for (const Quad& quad : quads) write(quad, false), ++block.quads;
         return;
     }
-    std::vector<SummedQuad> open;
-    std::vector<const Quad*> wide;
+    std::array<SummedQuad, kOpen> open;  // the last that found no partner, in any order
+    size_t n = 0;
+    std::vector<const Quad*> alone, wide;
     for (const Quad* quad : hardest_first(quads)) {
         const SummedQuad summed(*quad);
-        if (!summed.exact()) {
+        if (!exact(summed.positive, summed.negative)) {
             wide.push_back(quad);
             continue;
         }
-        size_t i = open.size() > kOpen ? open.size() - kOpen : 0;
-        while (i < open.size() && !open[i].exact_with(summed)) ++i;
-        if (i == open.size()) {
-            open.push_back(summed);
-            continue;
+        size_t i = 0;
+        while (i < n && !open[i].exact_with(summed)) ++i;
+        if (i < n) {
+            write(*open[i].quad, false), write(*quad, false), ++block.pairs;
+            open[i] = open[--n];
+        } else if (n < open.size()) {
+            open[n++] = summed;
+        } else {  // in the place of one after another
+            alone.push_back(open[alone.size() % n].quad);
+            open[(alone.size() - 1) % n] = summed;
         }
-        write(*open[i].quad, false), write(*quad, false), ++block.pairs;
-        open.erase(open.begin() + (std::ptrdiff_t)i);
     }
-    for (const SummedQuad& summed : open) write(*summed.quad, false), ++block.quads;
+    for (size_t i = 0; i < n; ++i) alone.push_back(open[i].quad);
+    for (const Quad* quad : alone) write(*quad, false), ++block.quads;
     for (const Quad* quad : wide) write(*quad, true), ++block.wide;
 }
 

@@ -23,6 +23,8 @@ struct Quad {
 // Blocks one after another; `block(i)` points into the vectors.
 class PackedConv {
 public:
+    // Room for so many quads, gathered or interleaved; there may be more in the end.
+    void reserve(size_t blocks, size_t quads, bool interleaved);
     // Appends a block. `rows` and `quads` may be empty: a block of zeros. Their order does not matter.
     void add_rows(std::vector<Row>& rows, const int32_t bias[4], const Codes codes[4], const ConvKernels& kernels);
     void add_quads(std::vector<Quad>& quads, const int32_t bias[4], const Codes codes[4], const ConvKernels& kernels);

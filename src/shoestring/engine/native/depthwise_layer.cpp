@@ -11,6 +11,8 @@ constexpr int64_t kHot = 20 << 10;
 constexpr int64_t kMostPictures = 16;
 // The widest vector: how far behind a row its last one may reach.
 constexpr int64_t kVector = 64;
+// Zeros around a row of taps: more than a chunk of them, shifted and moved, reaches.
+constexpr int64_t kMargin = 8;
 
 int64_t up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -60,7 +62,7 @@ Depthwise::Depthwise(const ConvOp& op, const Program& program, const Kernels& ke
 
 // Chooses what lies where. In a plane the zero points to the right of a row are those to the left of the next.
 void Depthwise::place(const ConvOp& op, int64_t height, int64_t width) {
-    const int64_t wide = (kernel_[1] - 1) * dilation_[1] + 1, high = (kernel_[0] - 1) * dilation_[0] + 1;
+    const int64_t wide = this->wide(), high = (kernel_[0] - 1) * dilation_[0] + 1;
     const int64_t left = op.pads[1], reach = (out_width_ - 1) * stride_[1];
     const int64_t right = std::max<int64_t>(0, reach + wide - left - width);
     apart_ = stride_[1] % 2 == 0 ? 2 : 1, every_ = stride_[1] / apart_;
@@ -87,46 +89,42 @@ void Depthwise::place(const ConvOp& op, int64_t height, int64_t width) {
         throw BadProgram("a depthwise convolution's rows are too long: " + std::to_string(plane_.row) + " pixels");
 }
 
-// Appends the steps of one row of the kernel: `weight` its taps, `first` where in the plane the first finds its pixel
+// Appends the steps of the row of the kernel in `steps.taps`; `first`: where in the plane its first tap finds its pixel
 // for the first output. False where that would not be exact.
-bool Depthwise::add_row(const DepthwiseForm& form, bool exact, const int8_t* weight, int64_t first,
-                        Steps& steps) const {
-    const int64_t wide = (kernel_[1] - 1) * dilation_[1] + 1, shifts = apart_ == 1 ? form.shifts : 1;
+bool Depthwise::add_row(const DepthwiseForm& form, bool exact, int64_t first, Steps& steps) const {
+    const int64_t shifts = apart_ == 1 ? form.shifts : 1;
+    const size_t offsets = steps.offsets.size(), weights = steps.weights.size();
     // Moved by a pixel, other taps are neighbours.
     for (int64_t move = 0; move < (exact ? 1 : 2); ++move) {
-        Steps row;
         bool good = true;
-        for (int64_t at = -move; at + 1 - shifts < wide && good; at += form.taps) {
+        for (int64_t at = -move; at + 1 - shifts < wide() && good; at += form.taps) {
+            int8_t packed[32];
             bool any = false;
-            row.offsets.push_back((int32_t)(first + at));
             for (int64_t shift = 0; shift < shifts; ++shift) {
-                int8_t chunk[4] = {}, packed[16];
-                for (int64_t k = 0; k < form.taps; ++k) {
-                    const int64_t x = at + k - shift;
-                    if (x >= 0 && x < wide && x % dilation_[1] == 0) chunk[k] = weight[x / dilation_[1]];
-                    any |= chunk[k] != 0;
-                }
+                const int8_t* chunk = &steps.taps[(size_t)(kMargin + at - shift)];
+                for (int64_t k = 0; k < form.taps; ++k) any |= chunk[k] != 0;
                 good = good && (exact || fits(chunk));
-                form.pack(chunk, packed);
-                row.weights.insert(row.weights.end(), packed, packed + form.weight_bytes);
+                form.pack(chunk, packed + shift * form.weight_bytes);
             }
-            if (any) continue;
-            row.offsets.pop_back();
-            row.weights.resize(row.weights.size() - (size_t)(shifts * form.weight_bytes));
+            if (!any) continue;
+            steps.offsets.push_back((int32_t)(first + at));
+            steps.weights.insert(steps.weights.end(), packed, packed + shifts * form.weight_bytes);
         }
-        if (!good) continue;
-        steps.offsets.insert(steps.offsets.end(), row.offsets.begin(), row.offsets.end());
-        steps.weights.insert(steps.weights.end(), row.weights.begin(), row.weights.end());
-        return true;
+        if (good) return true;
+        steps.offsets.resize(offsets), steps.weights.resize(weights);
     }
     return false;
 }
 
 bool Depthwise::add_all(const DepthwiseForm& form, bool exact, const int8_t* weight, Steps& steps) const {
+    steps.offsets.clear(), steps.weights.clear();
+    steps.taps.resize((size_t)(wide() + 2 * kMargin));
     for (int64_t y = 0; y < kernel_[0]; ++y) {
         const int64_t row = y * dilation_[0];
         const int64_t first = 1 + row % plane_.phases * plane_.phase + row / plane_.phases * plane_.row;
-        if (!add_row(form, exact, weight + y * kernel_[1], first, steps)) return false;
+        for (int64_t x = 0; x < kernel_[1]; ++x)
+            steps.taps[(size_t)(kMargin + x * dilation_[1])] = weight[y * kernel_[1] + x];
+        if (!add_row(form, exact, first, steps)) return false;
     }
     return true;
 }
@@ -134,9 +132,10 @@ bool Depthwise::add_all(const DepthwiseForm& form, bool exact, const int8_t* wei
 // Each channel in the form that takes fewer instructions: a step of quads is three where `widens`, one of pairs two.
 void Depthwise::pack(const ConvOp& op) {
     const int64_t taps = kernel_[0] * kernel_[1], channels = op.groups;
+    Steps pairs, quads;
+    channels_.reserve((size_t)channels);
     for (int64_t c = 0; c < channels; ++c) {
         const int8_t* weight = op.weight.data + c * taps;
-        Steps pairs, quads;
         bool use_quads = add_all(kernels_.quads, !kernels_.widens, weight, quads);
         if (kernels_.widens) {
             add_all(kernels_.pairs, true, weight, pairs);
@@ -151,6 +150,10 @@ void Depthwise::pack(const ConvOp& op) {
         channels_.push_back({nullptr, nullptr, (int32_t)steps.offsets.size(),
                              (int32_t)(own + (input_offset - op.x_zero) * sum), codes});
         use_quads_.push_back(use_quads);
+        if (c == 0) {  // most channels are alike
+            offsets_.reserve((size_t)channels * steps.offsets.size());
+            weights_.reserve((size_t)channels * steps.weights.size());
+        }
         offsets_.insert(offsets_.end(), steps.offsets.begin(), steps.offsets.end());
         weights_.insert(weights_.end(), steps.weights.begin(), steps.weights.end());
     }

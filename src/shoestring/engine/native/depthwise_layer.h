@@ -33,11 +33,14 @@ private:
     struct Steps {
         std::vector<int32_t> offsets;
         std::vector<int8_t> weights;
+        std::vector<int8_t> taps;  // of one row, as far apart as their pixels, zeros around
     };
     void place(const ConvOp& op, int64_t height, int64_t width);
     void pack(const ConvOp& op);
-    bool add_row(const DepthwiseForm& form, bool exact, const int8_t* weight, int64_t first, Steps& steps) const;
+    bool add_row(const DepthwiseForm& form, bool exact, int64_t first, Steps& steps) const;
     bool add_all(const DepthwiseForm& form, bool exact, const int8_t* weight, Steps& steps) const;
+    // Pixels from the first tap of a row to the last, both included.
+    int64_t wide() const { return (kernel_[1] - 1) * dilation_[1] + 1; }
     size_t step_bytes(const DepthwiseForm& form) const {
         return (size_t)(form.weight_bytes * (apart_ == 1 ? form.shifts : 1));
     }

@@ -32,6 +32,7 @@ public:
           inputs_((int64_t)op.weight.count / outputs),
           lanes_(kernels.lanes) {
         const int64_t panels = (outputs + lanes_ - 1) / lanes_;
+        lines_.reserve((size_t)(panels * packed_size(8)) / sizeof(Line));
         for (int64_t p = 0; p < panels; ++p) pack_bytes(p, kernels.pairs);
         const int64_t packed = panels * packed_size(op.bits);
         if (op.bits == 8 || packed > (int64_t)bytes()) return;
@@ -59,34 +60,37 @@ private:
     struct Start {
         size_t line, dense, quad, listed;
     };
-    using Block = std::vector<int8_t>;  // [lanes][4]
-
     int64_t packed_size(int bits) const { return (inputs_ + 15) / 16 * lanes_ * 2 * bits; }
+    size_t block_bytes() const { return (size_t)lanes_ * 4; }
 
-    // The weights of a panel's outputs for quad q; `missing` where there is no such weight.
-    Block block(int64_t panel, int64_t q, int8_t missing) const {
-        Block result((size_t)lanes_ * 4, missing);
-        for (int64_t l = 0; l < std::min<int64_t>(lanes_, outputs_ - panel * lanes_); ++l)
-            for (int64_t i = 0; i < std::min<int64_t>(4, inputs_ - 4 * q); ++i)
-                result[(size_t)(4 * l + i)] = weight_[(panel * lanes_ + l) * inputs_ + 4 * q + i];
-        return result;
+    // The weights of a panel's outputs for quad q, [lanes][4]; `block` is left as it is where there is no such weight.
+    void gather(int64_t panel, int64_t q, int8_t* block) const {
+        const int8_t* from = weight_ + panel * lanes_ * inputs_ + 4 * q;
+        const int64_t outputs = std::min(lanes_, outputs_ - panel * lanes_), left = std::min<int64_t>(4, inputs_ - 4 * q);
+        for (int64_t l = 0; l < outputs; ++l, from += inputs_, block += 4) {
+            if (left == 4) std::memcpy(block, from, 4);
+            else std::copy_n(from, std::max<int64_t>(left, 0), block);
+        }
     }
 
-    // Takes from the block what keeps pairs of products from fitting into 16 bits, and returns it.
-    static Block excess(Block& block) {
-        constexpr int most = 128;  // 255 * 128 < 2^15
-        Block rest(block.size());
-        for (size_t i = 0; i < block.size(); i += 2) {
+    // Moves to `rest` what keeps pairs of products from fitting into 16 bits. False where all fit.
+    bool move_excess(int8_t* block, int8_t* rest) const {
+        constexpr int16_t most = 128;  // 255 * 128 < 2^15
+        bool any = false;
+        for (size_t i = 0; i < block_bytes(); i += 2) {
+            const auto sum = (int16_t)(block[i] + block[i + 1]);
+            any |= sum > most || sum < -most;
+        }
+        for (size_t i = 0; any && i < block_bytes(); i += 2) {
             const int sum = block[i] + block[i + 1];
-            if (block[i] * block[i + 1] <= 0 || std::abs(sum) <= most) continue;
-            rest[i + 1] = (int8_t)(sum > 0 ? sum - most : sum + most);
+            rest[i] = 0, rest[i + 1] = (int8_t)(sum - std::clamp<int>(sum, -most, most));
             block[i + 1] = (int8_t)(block[i + 1] - rest[i + 1]);
         }
-        return rest;
+        return any;
     }
 
-    static bool zero(const Block& block) {
-        return std::all_of(block.begin(), block.end(), [](int8_t w) { return w == 0; });
+    bool zero(const int8_t* block) const {
+        return std::all_of(block, block + block_bytes(), [](int8_t w) { return w == 0; });
     }
 
     int8_t* room(size_t size) {
@@ -96,45 +100,45 @@ private:
     }
 
     void pack_bytes(int64_t panel, bool pairs) {
-        const int64_t quads = (inputs_ + 3) / 4;
-        std::vector<Block> all, extra;
-        std::vector<uint32_t> filled, extra_of;
-        for (int64_t q = 0; q < quads; ++q) {
-            all.push_back(block(panel, q, 0));
-            Block rest = pairs ? excess(all.back()) : Block();
-            if (!zero(all.back())) filled.push_back((uint32_t)q);
-            if (!zero(rest)) extra.push_back(std::move(rest)), extra_of.push_back((uint32_t)q);
+        const auto quads = (size_t)(inputs_ + 3) / 4;
+        const size_t quad = quads_.size(), line = lines_.size();
+        blocks_.assign(quads * block_bytes(), 0), extra_.clear(), extra_quads_.clear();
+        std::vector<int8_t> rest(block_bytes());
+        for (size_t q = 0; q < quads; ++q) {
+            int8_t* block = &blocks_[q * block_bytes()];
+            gather(panel, (int64_t)q, block);
+            if (pairs && move_excess(block, rest.data())) {
+                extra_.insert(extra_.end(), rest.begin(), rest.end());
+                extra_quads_.push_back((uint32_t)q);
+            }
+            if (!zero(block)) quads_.push_back((uint32_t)q);
         }
-        const size_t block_bytes = (size_t)lanes_ * 4;
-        const bool list = filled.size() * (block_bytes + sizeof(uint32_t)) < all.size() * block_bytes;
+        const size_t filled = quads_.size() - quad;
+        const bool list = filled * (block_bytes() + sizeof(uint32_t)) < quads * block_bytes();
         listed_ |= list;
-        std::vector<Block> order;
-        const size_t dense = list ? 0 : all.size(), quad = quads_.size(), line = lines_.size();
-        if (list) {
-            for (uint32_t q : filled) order.push_back(std::move(all[q]));
-            quads_.insert(quads_.end(), filled.begin(), filled.end());
-        } else {
-            order = std::move(all);
-        }
-        order.insert(order.end(), extra.begin(), extra.end());
-        quads_.insert(quads_.end(), extra_of.begin(), extra_of.end());
-        int8_t* to = room(std::max<size_t>(order.size(), 1) * block_bytes);
-        for (const Block& one : order) std::memcpy(to, one.data(), block_bytes), to += block_bytes;
-        starts_.push_back({line, dense, quad, order.size() - dense});
+        const size_t own = list ? filled : quads;
+        int8_t* to = room(std::max<size_t>(own + extra_quads_.size(), 1) * block_bytes());
+        for (size_t i = 0; i < own; ++i, to += block_bytes())
+            std::memcpy(to, &blocks_[(list ? quads_[quad + i] : i) * block_bytes()], block_bytes());
+        if (!list) quads_.resize(quad);
+        quads_.insert(quads_.end(), extra_quads_.begin(), extra_quads_.end());
+        std::copy(extra_.begin(), extra_.end(), to);
+        starts_.push_back({line, list ? 0 : quads, quad, quads_.size() - quad});
     }
 
     // Codes are weight + offset, and 0 where there is no weight: what a row has behind its end does not count.
     void pack_bits(int64_t panel) {
         const auto offset = (int8_t)(1 << (bits_ - 1));
         const int64_t steps = (inputs_ + 15) / 16;
-        const size_t block_bytes = (size_t)lanes_ * 4;
         const int in_vector = 8 / bits_;
         const size_t line = lines_.size();
         int8_t* to = room((size_t)packed_size(bits_));
+        std::vector<int8_t> codes(block_bytes());
         for (int64_t q = 0; q < 4 * steps; ++q) {
-            const Block codes = block(panel, q, (int8_t)-offset);
-            int8_t* vector = to + (size_t)(q / in_vector) * block_bytes;
-            for (size_t i = 0; i < block_bytes; ++i)
+            std::fill(codes.begin(), codes.end(), (int8_t)-offset);
+            gather(panel, q, codes.data());
+            int8_t* vector = to + (size_t)(q / in_vector) * block_bytes();
+            for (size_t i = 0; i < codes.size(); ++i)
                 vector[i] = (int8_t)(vector[i] | (codes[i] + offset) << (q % in_vector * bits_));
         }
         starts_.push_back({line, (size_t)steps, 0, 0});
@@ -147,6 +151,8 @@ private:
     std::vector<Start> starts_;
     std::vector<uint32_t> quads_;
     std::vector<Line> lines_;
+    std::vector<int8_t> blocks_, extra_;  // of the panel being packed: all, and what did not fit
+    std::vector<uint32_t> extra_quads_;
 };
 
 class LinearStep final : public Step {
@@ -207,10 +213,10 @@ LinearStep::LinearStep(const LinearOp& op, const Program& program, const Kernels
       sum_scales_(copy_of(op.sum.scales)) {
     std::copy_n(op.requantise.multiplier.data, outputs_, multipliers_.begin());
     for (int64_t o = 0; o < outputs_; ++o) {
-        int64_t sum = 0;
-        for (int64_t i = 0; i < inputs_; ++i) sum += op.weight.data[o * inputs_ + i];
-        const int64_t own = op.requantise.bias ? op.requantise.bias.data[o] : 0;
-        bias_[(size_t)o] = (int32_t)(own - op.x_zero * sum);
+        uint32_t sum = 0;  // wraps, as accumulators do
+        for (int64_t i = 0; i < inputs_; ++i) sum += (uint32_t)op.weight.data[o * inputs_ + i];
+        const int32_t own = op.requantise.bias ? op.requantise.bias.data[o] : 0;
+        bias_[(size_t)o] = (int32_t)((uint32_t)own - (uint32_t)op.x_zero * sum);
     }
 }
 

@@ -147,11 +147,12 @@ Program parse(const uint8_t* bytes, size_t size) {
         throw BadProgram("the pool of " + std::to_string(pool_size) + " bytes is not where it should be");
 
     Program program;
-    program.storage.resize(size_t(pool_size) + kAlignment);
-    uint8_t* pool = program.storage.data();
-    pool += -reinterpret_cast<uintptr_t>(pool) % kAlignment;
     const int64_t pool_start = int64_t(size) - pool_size;
-    if (pool_size > 0) std::memcpy(pool, bytes + pool_start, size_t(pool_size));
+    const uint8_t* pool = bytes + pool_start;
+    if (reinterpret_cast<uintptr_t>(pool) % alignof(float) != 0) {
+        program.storage.assign(pool, bytes + size);
+        pool = program.storage.data();
+    }
     reader.pool(pool, pool_size);
 
     read_all(program.tensors, tensors, "tensor", [&] { return read_tensor(reader); });

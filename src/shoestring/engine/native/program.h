@@ -26,7 +26,7 @@ struct Tensor {
     size_t bytes;
 };
 
-// Constants inside the pool, aligned to 64 bytes. nullptr: absent.
+// Constants inside the pool, aligned as their type. nullptr: absent.
 template <class T>
 struct Const {
     const T* data = nullptr;
@@ -107,11 +107,12 @@ struct Program {
     std::vector<Tensor> tensors;
     std::vector<int32_t> inputs, outputs;
     std::vector<Op> ops;
-    std::vector<uint8_t> storage;  // owns the pool; constants point into it
+    std::vector<uint8_t> storage;  // the pool, where constants could not point into the bytes
 };
 
 // Parses and checks: sizes, counts, indices, shapes that fit together, every tensor written (once, or by copies) before
-// it is read, finite positive multipliers, codes in 0..255, |acc| * multiplier below 2^31. Throws BadProgram.
+// it is read, finite positive multipliers, codes in 0..255, |acc| * multiplier below 2^31. Throws BadProgram. The program
+// is of no use without the bytes.
 Program parse(const uint8_t* bytes, size_t size);
 
 }  // namespace shoestring

@@ -263,7 +263,7 @@ private:
         equal("weight", int64_t(op.weight.count), inputs * outputs);
         if (op.bits != 8 && op.bits != 4 && op.bits != 2) refuse("weights have ", op.bits, " bits, not 8, 4 or 2");
         const int32_t largest = (1 << (op.bits - 1)) - 1;
-        for (size_t i = 0; i < op.weight.count; ++i)
+        for (size_t i = 0; op.bits < 8 && i < op.weight.count; ++i)
             if (op.weight.data[i] > largest || op.weight.data[i] < -largest - 1)
                 refuse("a weight of ", int32_t{op.weight.data[i]}, " does not fit into ", op.bits, " bits");
         layer(op, outputs, result);
