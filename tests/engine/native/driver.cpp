@@ -3,8 +3,8 @@
 //   driver PROGRAM INPUTS OUTPUTS IMAGES ARRAY...
 //
 // ARRAY is in:BYTES or out:BYTES, of all images. INPUTS holds the inputs one after another; OUTPUTS gets the outputs of
-// the best instruction set on 1, 2 and 3 threads, then of the next. Without arguments it prints the instruction sets. Two
-// callers run each network at the same time.
+// the best instruction set on 1, 2 and 3 threads, then of the next. Without arguments it prints the instruction sets.
+// Two callers run each network at the same time.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -35,8 +35,8 @@ struct Arrays {
 void run(void* network, const Arrays& inputs, Arrays& outputs, int images) {
     char text[400];
     for (auto& one : outputs.bytes) std::memset(one.data(), 0x5a, one.size());
-    if (shoestring_run(network, inputs.all.data(), inputs.all.size(), outputs.all.data(), outputs.all.size(), images, text,
-                       sizeof text) != 0)
+    if (shoestring_run(network, inputs.all.data(), inputs.all.size(), outputs.all.data(), outputs.all.size(), images,
+                       text, sizeof text) != 0)
         fail(text);
 }
 
@@ -57,8 +57,10 @@ int main(int count, char** argv) {
         char way[4];
         size_t size;
         if (std::sscanf(argv[i], "%3[a-z]:%zu", way, &size) != 2) fail(argv[i]);
-        if (!std::strcmp(way, "in")) inputs.add(size);
-        else outputs.add(size), again.add(size);
+        if (!std::strcmp(way, "in"))
+            inputs.add(size);
+        else
+            outputs.add(size), again.add(size);
     }
     for (auto& one : inputs.bytes) given.read(one.data(), (std::streamsize)one.size());
     if (!given) fail("INPUTS is too short");
@@ -66,8 +68,8 @@ int main(int count, char** argv) {
     char text[400];
     for (size_t i = 0; const char* isa = shoestring_isa(i); ++i) {
         for (int threads = 1; threads <= 3; ++threads) {
-            void* network = shoestring_load((const uint8_t*)program.data(), program.size(), threads, isa, text,
-                                            sizeof text);
+            void* network =
+                shoestring_load((const uint8_t*)program.data(), program.size(), threads, isa, text, sizeof text);
             if (!network) fail(text);
             std::thread other([&] { run(network, inputs, again, images); });
             run(network, inputs, outputs, images);

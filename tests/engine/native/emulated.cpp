@@ -14,6 +14,8 @@ const Kernels* kernels_named(const char* name) {
     return nullptr;
 }
 
-const Kernels* kernels_here() { return &kernels_avx512_vnni; }
+const Kernels* kernels_here() {
+    return &kernels_avx512_vnni;
+}
 
 }  // namespace shoestring

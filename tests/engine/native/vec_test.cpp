@@ -30,7 +30,9 @@ void equal(const char* what, const T* got, const T* wanted, int n) {
     std::printf("%s: element %d is %.9g, not %.9g\n", what, at, (double)got[at], (double)wanted[at]);
 }
 
-int32_t below(int32_t n) { return (int32_t)(random_bits() % (uint32_t)n); }
+int32_t below(int32_t n) {
+    return (int32_t)(random_bits() % (uint32_t)n);
+}
 
 // Bytes of which many are extreme.
 std::vector<uint8_t> bytes(int n = 4 * kBytes) {
@@ -41,7 +43,8 @@ std::vector<uint8_t> bytes(int n = 4 * kBytes) {
 }
 
 std::vector<int32_t> ints(int n = 4 * kInts) {
-    static const int32_t extremes[] = {0, -1, 255, 256, -256, 32767, 32768, -32768, -32769, INT32_MAX, INT32_MIN, 65535};
+    static const int32_t extremes[] = {0,     -1,     255,    256,       -256,      32767,
+                                       32768, -32768, -32769, INT32_MAX, INT32_MIN, 65535};
     std::vector<int32_t> r(n);
     for (int32_t& x : r) {
         const int sort = below(3);
@@ -66,7 +69,7 @@ void both(Body body) {
 }
 
 template <class U>
-constexpr bool is_portable = U::lanes == P::lanes && std::is_same_v<U, P>;
+constexpr bool is_portable = U::lanes == P::lanes&& std::is_same_v<U, P>;
 
 // got[0] by V, got[1] by Portable, then compared.
 template <class T, class Body>
@@ -92,14 +95,15 @@ void elementwise() {
     compare<float>("addf", [&](auto u, int i, float* o) { u.storef(o, u.addf(u.loadf(&x[i]), u.loadf(&y[i]))); });
     compare<float>("mul", [&](auto u, int i, float* o) { u.storef(o, u.mul(u.loadf(&x[i]), u.loadf(&y[i]))); });
     compare<float>("div", [&](auto u, int i, float* o) { u.storef(o, u.div(u.loadf(&z[i]), u.splat(code + 0.3f))); });
-    compare<float>("fma", [&](auto u, int i, float* o) {
-        u.storef(o, u.fma(u.loadf(&x[i]), u.loadf(&y[i]), u.loadf(&z[i])));
-    });
+    compare<float>(
+        "fma", [&](auto u, int i, float* o) { u.storef(o, u.fma(u.loadf(&x[i]), u.loadf(&y[i]), u.loadf(&z[i]))); });
     compare<float>("minf", [&](auto u, int i, float* o) { u.storef(o, u.minf(u.loadf(&x[i]), u.loadf(&y[i]))); });
     compare<float>("maxf", [&](auto u, int i, float* o) { u.storef(o, u.maxf(u.loadf(&x[i]), u.loadf(&y[i]))); });
     const float nan[2] = {std::nanf(""), std::nanf("")};
-    compare<float>("minf of NaN", [&](auto u, int i, float* o) { u.storef(o, u.minf(u.splat(nan[0]), u.loadf(&y[i]))); });
-    compare<float>("maxf of NaN", [&](auto u, int i, float* o) { u.storef(o, u.maxf(u.splat(nan[1]), u.loadf(&y[i]))); });
+    compare<float>("minf of NaN",
+                   [&](auto u, int i, float* o) { u.storef(o, u.minf(u.splat(nan[0]), u.loadf(&y[i]))); });
+    compare<float>("maxf of NaN",
+                   [&](auto u, int i, float* o) { u.storef(o, u.maxf(u.splat(nan[1]), u.loadf(&y[i]))); });
     compare<float>("to_float", [&](auto u, int i, float* o) { u.storef(o, u.to_float(u.load(&a[i]))); });
     compare<int32_t>("to_int", [&](auto u, int i, int32_t* o) { u.store(o, u.to_int(u.loadf(&z[i]))); });
     compare<int32_t>("to_int, halves", [&](auto u, int i, int32_t* o) {
@@ -107,8 +111,10 @@ void elementwise() {
     });
     compare<int32_t>("widen", [&](auto u, int i, int32_t* o) { u.store(o, u.widen(&p[i])); });
     compare<uint8_t>("widen_u16", [&](auto u, int i, uint8_t* o) { u.store(o, u.widen_u16(&p[2 * i])); });
-    compare<uint8_t>("min_u8", [&](auto u, int i, uint8_t* o) { u.store(o, u.min_u8(u.load(&p[4 * i]), u.load(&q[4 * i]))); });
-    compare<uint8_t>("max_u8", [&](auto u, int i, uint8_t* o) { u.store(o, u.max_u8(u.load(&p[4 * i]), u.load(&q[4 * i]))); });
+    compare<uint8_t>("min_u8",
+                     [&](auto u, int i, uint8_t* o) { u.store(o, u.min_u8(u.load(&p[4 * i]), u.load(&q[4 * i]))); });
+    compare<uint8_t>("max_u8",
+                     [&](auto u, int i, uint8_t* o) { u.store(o, u.max_u8(u.load(&p[4 * i]), u.load(&q[4 * i]))); });
     compare<uint8_t>("splat_u8", [&](auto u, int, uint8_t* o) { u.store(o, u.splat_u8(code)); });
     compare<uint8_t>("splat_four", [&](auto u, int, uint8_t* o) { u.store(o, u.splat_four((const int8_t*)&p[0])); });
     compare<uint8_t>("narrow_plain", [&](auto u, int i, uint8_t* o) {

@@ -87,7 +87,9 @@ void check(const Network& network, Given inputs, Given outputs, int32_t images) 
 
 }  // namespace
 
-int32_t shoestring_version() { return kVersion; }
+int32_t shoestring_version() {
+    return kVersion;
+}
 
 const char* shoestring_isa(size_t index) {
     for (const char* name : kIsas)
@@ -113,11 +115,19 @@ void* shoestring_load(const uint8_t* bytes, size_t size, int32_t threads, const 
     return network.release();
 }
 
-void shoestring_free(void* network) { delete static_cast<Network*>(network); }
+void shoestring_free(void* network) {
+    delete static_cast<Network*>(network);
+}
 
-const char* shoestring_network_isa(const void* network) { return static_cast<const Network*>(network)->isa(); }
-size_t shoestring_arena_bytes(const void* network) { return static_cast<const Network*>(network)->arena_bytes(); }
-size_t shoestring_weight_bytes(const void* network) { return static_cast<const Network*>(network)->weight_bytes(); }
+const char* shoestring_network_isa(const void* network) {
+    return static_cast<const Network*>(network)->isa();
+}
+size_t shoestring_arena_bytes(const void* network) {
+    return static_cast<const Network*>(network)->arena_bytes();
+}
+size_t shoestring_weight_bytes(const void* network) {
+    return static_cast<const Network*>(network)->weight_bytes();
+}
 
 size_t shoestring_steps(const void* network, ShoestringStep* steps, size_t count) {
     const auto& all = static_cast<const Network*>(network)->steps();

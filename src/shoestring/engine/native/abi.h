@@ -32,8 +32,8 @@ SHOESTRING_API double shoestring_peak(const char* isa);
 
 // A network of the bytes of a program (program.py), for `threads` >= 1 threads. `isa`: a name, or nullptr for the best
 // (or what the environment's SHOESTRING_ISA says). nullptr when it fails.
-SHOESTRING_API void* shoestring_load(const uint8_t* bytes, size_t size, int32_t threads, const char* isa,
-                                     char* message, size_t message_size);
+SHOESTRING_API void* shoestring_load(const uint8_t* bytes, size_t size, int32_t threads, const char* isa, char* message,
+                                     size_t message_size);
 // When no run is under way. nullptr is allowed.
 SHOESTRING_API void shoestring_free(void* network);
 

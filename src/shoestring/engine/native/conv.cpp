@@ -22,12 +22,14 @@ namespace {
 // Of input. Of 1x1 kernels a tenth of the second-level cache: more pixels for each block's weights, measured 1 to 3 %
 // quicker than what fits into the first. Shifted planes are read once a tap, and stay in the first.
 constexpr int64_t kTileBytes = 100 << 10, kShiftedTileBytes = 20 << 10;
-constexpr int64_t kLeastTile = 64;        // pixels
+constexpr int64_t kLeastTile = 64;  // pixels
 // Costs, in quads that a block reads interleaved (measured on AVX2): a gathered quad of whole planes, one of planes
 // shifted by taps, whose loads straddle cache lines, and interleaving a quad's rows.
 constexpr double kGathering = 1.05, kShifting = 1.4, kInterleaving = 0.25;
 
-int64_t up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+int64_t up(int64_t n, int64_t unit) {
+    return (n + unit - 1) / unit * unit;
+}
 
 class ConvStep final : public Step {
 public:
@@ -62,7 +64,9 @@ private:
     int64_t staged_bytes() const { return geometry_.direct ? 0 : up(quads_in_ * 4 * geometry_.channel() + kSlack, 64); }
     int64_t rows_bytes() const { return 4 * (up(tile_, 64) + 64) * (floats_ ? 4 : 1); }
     int64_t own_bytes() const;
-    uint8_t* own(const Work& work) const { return work.scratch + work.images * staged_bytes() + work.part * own_bytes(); }
+    uint8_t* own(const Work& work) const {
+        return work.scratch + work.images * staged_bytes() + work.part * own_bytes();
+    }
 
     ConvGeometry geometry_;
     const ConvKernels& conv_;
@@ -111,7 +115,8 @@ ConvStep::ConvStep(const ConvOp& op, const Program& program, const Kernels& kern
     if (op.sum.scales) std::memcpy(sum_scales_, op.sum.scales.data, sizeof sum_scales_);
     choose(op.weight.data);
     // What a tile reads: its rows; or, of shifted planes, the pixels that all taps share.
-    const int64_t rows = read_ == Read::by_tile ? geometry_.channels * geometry_.taps_high * geometry_.taps_wide : geometry_.channels;
+    const int64_t rows =
+        read_ == Read::by_tile ? geometry_.channels * geometry_.taps_high * geometry_.taps_wide : geometry_.channels;
     const int64_t fitting = (geometry_.direct ? kTileBytes : kShiftedTileBytes) / rows / kLeastTile * kLeastTile;
     tile_ = std::min(up(geometry_.flat, 16), std::clamp<int64_t>(fitting, kLeastTile, 512));
     pack(op);
@@ -133,7 +138,8 @@ void ConvStep::choose(const int8_t* weight) {
                 for (int64_t i = 0; i < per_output; ++i) used[i] |= (uint8_t)w[i];
             }
             rows += (per_output - std::count(used, used + per_output, 0) + 3) / 4;
-            for (int64_t i = 0; i < per_output; i += 4) tile_quads += (used[i] | used[i + 1] | used[i + 2] | used[i + 3]) != 0;
+            for (int64_t i = 0; i < per_output; i += 4)
+                tile_quads += (used[i] | used[i + 1] | used[i + 2] | used[i + 3]) != 0;
             for (int64_t c = 0; c < g.group_inputs && !g.direct; c += 4)
                 for (int64_t t = 0; t < taps; ++t) {
                     uint8_t any = 0;
@@ -147,11 +153,15 @@ void ConvStep::choose(const int8_t* weight) {
     const double by_plane = !g.direct && (one_group || g.group_inputs % 4 == 0)
                                 ? (double)quads + kInterleaving * (double)(quads_in_ * g.channel()) / (double)g.flat
                                 : HUGE_VAL;
-    read_ = gathered < std::min(by_tile, by_plane) && !floats_ ? Read::gathered : by_tile <= by_plane ? Read::by_tile : Read::by_plane;
-    if (floats_ && !one_group && g.group_inputs % 4) throw BadProgram("a grouped convolution with float outputs needs a multiple of 4 inputs");
+    read_ = gathered < std::min(by_tile, by_plane) && !floats_ ? Read::gathered
+            : by_tile <= by_plane                              ? Read::by_tile
+                                                               : Read::by_plane;
+    if (floats_ && !one_group && g.group_inputs % 4)
+        throw BadProgram("a grouped convolution with float outputs needs a multiple of 4 inputs");
     const int64_t executed = read_ == Read::gathered ? rows : read_ == Read::by_tile ? tile_quads : quads;
     packed_.reserve((size_t)blocks, (size_t)executed, read_ != Read::gathered);
-    const int64_t possible = blocks * (read_ == Read::by_plane ? (g.group_inputs + 3) / 4 * taps : (per_output + 3) / 4);
+    const int64_t possible =
+        blocks * (read_ == Read::by_plane ? (g.group_inputs + 3) / 4 * taps : (per_output + 3) / 4);
     const char* form = executed * 10 >= possible * 9 ? "dense" : read_ == Read::gathered ? "4x1" : "4x4";
     std::snprintf(label_, sizeof label_, "conv %dx%d %s", (int)g.taps_high, (int)g.taps_wide, form);
 }
@@ -192,8 +202,10 @@ void ConvStep::pack(const ConvOp& op) {
                 rows_of(columns, group, rows);
                 packed_.add_rows(rows, bias, codes, conv_);
             } else {
-                if (read_ == Read::by_tile) tile_quads_of(columns, quads);
-                else plane_quads_of(columns, group, quads);
+                if (read_ == Read::by_tile)
+                    tile_quads_of(columns, quads);
+                else
+                    plane_quads_of(columns, group, quads);
                 packed_.add_quads(quads, bias, codes, conv_);
             }
         }
@@ -204,7 +216,8 @@ void ConvStep::rows_of(const Columns& w, int64_t group, std::vector<Row>& rows) 
     rows.clear();
     for (int64_t c = 0; c < g.group_inputs; ++c)
         for (int64_t t = 0; t < w.taps; ++t) {
-            const int64_t offset = (group * g.group_inputs + c) * g.channel() + g.shift(t / g.taps_wide, t % g.taps_wide);
+            const int64_t offset =
+                (group * g.group_inputs + c) * g.channel() + g.shift(t / g.taps_wide, t % g.taps_wide);
             const Row row{(int32_t)offset, {w.at(0, c, t), w.at(1, c, t), w.at(2, c, t), w.at(3, c, t)}};
             if (row.weights[0] | row.weights[1] | row.weights[2] | row.weights[3]) rows.push_back(row);
         }
@@ -220,8 +233,10 @@ void ConvStep::tile_quads_of(const Columns& w, std::vector<Quad>& quads) const {
         uint32_t any = 0;
         for (int64_t k = 0; k < 4 && w.of[k]; ++k) {
             uint32_t four = 0;
-            if (rows - r >= 4) std::memcpy(&four, w.of[k] + r, 4);
-            else std::memcpy(&four, w.of[k] + r, (size_t)(rows - r));
+            if (rows - r >= 4)
+                std::memcpy(&four, w.of[k] + r, 4);
+            else
+                std::memcpy(&four, w.of[k] + r, (size_t)(rows - r));
             std::memcpy(quad->weights + 4 * k, &four, 4);
             any |= four;
         }
@@ -236,7 +251,8 @@ void ConvStep::plane_quads_of(const Columns& w, int64_t group, std::vector<Quad>
     quads.clear();
     for (int64_t c = 0; c < g.group_inputs; c += 4)
         for (int64_t t = 0; t < w.taps; ++t) {
-            const int64_t offset = (group * g.group_inputs + c) * g.channel() + 4 * g.shift(t / g.taps_wide, t % g.taps_wide);
+            const int64_t offset =
+                (group * g.group_inputs + c) * g.channel() + 4 * g.shift(t / g.taps_wide, t % g.taps_wide);
             Quad quad{(int32_t)offset, {}};
             int8_t any = 0;
             for (int64_t k = 0; k < 16; ++k) any |= quad.weights[k] = w.at(k / 4, c + k % 4, t);
@@ -287,8 +303,8 @@ void ConvStep::spread(const Work& work) const {
 
 // Where the kernel reads the tile's first pixel.
 const uint8_t* ConvStep::input_of(const Work& work, const Tile& tile) const {
-    const uint8_t* from = geometry_.direct ? work.tensor(input_) + tile.image * in_elements_
-                                           : work.scratch + tile.image * staged_bytes();
+    const uint8_t* from =
+        geometry_.direct ? work.tensor(input_) + tile.image * in_elements_ : work.scratch + tile.image * staged_bytes();
     if (read_ == Read::by_plane) return from + 4 * tile.begin;
     if (read_ == Read::gathered) return from + tile.begin;
     uint8_t* const to = own(work) + rows_bytes();
@@ -364,7 +380,8 @@ void ConvStep::finish(const Work& work, int64_t element, int64_t n) const {
     if (!table_.empty()) pointwise_.table(out, out, (size_t)n, table_.data());
     if (sum_tensor_ < 0) return;
     const uint8_t* other = work.tensor(sum_tensor_) + element;
-    pointwise_.sum(sum_swapped_ ? other : out, sum_swapped_ ? out : other, out, (size_t)n, sum_scales_, sum_low_, sum_high_);
+    pointwise_.sum(sum_swapped_ ? other : out, sum_swapped_ ? out : other, out, (size_t)n, sum_scales_, sum_low_,
+                   sum_high_);
     if (!sum_table_.empty()) pointwise_.table(out, out, (size_t)n, sum_table_.data());
 }
 

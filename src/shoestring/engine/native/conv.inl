@@ -13,7 +13,8 @@ inline V::I codes_of(const V::I acc[4], const Codes& c, bool plain) {
     const V::F m = V::splat(c.multiplier);
     V::I r[4];
     for (int i = 0; i < 4; ++i) r[i] = V::to_int(V::mul(V::to_float(acc[i]), m));
-    const V::I codes = plain ? V::narrow_plain(r[0], r[1], r[2], r[3], c.zero) : V::narrow(r[0], r[1], r[2], r[3], c.zero);
+    const V::I codes =
+        plain ? V::narrow_plain(r[0], r[1], r[2], r[3], c.zero) : V::narrow(r[0], r[1], r[2], r[3], c.zero);
     return V::min_u8(V::max_u8(codes, V::splat_u8(c.low)), V::splat_u8(c.high));
 }
 
@@ -75,8 +76,8 @@ void interleave(const uint8_t* const rows[4], int64_t pixels, uint8_t* out) {
 
 void widen(const int8_t[16], int8_t[32]) {}
 
-constexpr ConvKernels conv_kernels = {false,        Dot::input_offset, convolve<false>, convolve<true>,
-                                      accumulators, interleave,        widen};
+constexpr ConvKernels conv_kernels = {
+    false, Dot::input_offset, convolve<false>, convolve<true>, accumulators, interleave, widen};
 
-}}  // namespace shoestring::(anonymous)
+}}  // namespace shoestring
 #endif

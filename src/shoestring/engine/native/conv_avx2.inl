@@ -1,15 +1,19 @@
-// The kernels of conv.h for AVX2, with a dot-product instruction (AVX-VNNI) or without. Sixteen registers hold 4 outputs x 16 pixels of
-// accumulators, so a strip of 32 gathered pixels is done in two halves, those that the low and the high unpacks give.
+// The kernels of conv.h for AVX2, with a dot-product instruction (AVX-VNNI) or without. Sixteen registers hold 4
+// outputs x 16 pixels of accumulators, so a strip of 32 gathered pixels is done in two halves, those that the low and
+// the high unpacks give.
 //
-// Without one, vpmaddubsw adds two products in 16 bits and vpmaddwd adds two such sums in 32: both go to the multipliers, which are
-// the bottleneck. In a pair of quads the sums of both are added in 16 bits before one vpmaddwd: three multiplications
-// instead of four. Whether a pair may is known from its weights (conv_packing.cpp), so everything stays exact.
+// Without one, vpmaddubsw adds two products in 16 bits and vpmaddwd adds two such sums in 32: both go to the
+// multipliers, which are the bottleneck. In a pair of quads the sums of both are added in 16 bits before one vpmaddwd:
+// three multiplications instead of four. Whether a pair may is known from its weights (conv_packing.cpp), so everything
+// stays exact.
 
 namespace shoestring { namespace {
 
 using I = V::I;
 
-inline I ones() { return _mm256_set1_epi16(1); }
+inline I ones() {
+    return _mm256_set1_epi16(1);
+}
 
 // x[0..1]: 16 pixels of a quad of rows.
 template <bool high>
@@ -206,4 +210,4 @@ void widen(const int8_t weights[16], int8_t out[32]) {
 
 constexpr ConvKernels conv_kernels = {V::widens, 0, gathered, interleaved, accumulated, interleave, widen};
 
-}}  // namespace shoestring::(anonymous)
+}}  // namespace shoestring

@@ -8,7 +8,8 @@ namespace {
 
 // Every `stride`-th byte. A stride that is known makes a loop that compilers turn into vectors.
 void take(const uint8_t* __restrict from, uint8_t* __restrict to, int64_t n, int64_t stride) {
-    if (stride == 1) std::memcpy(to, from, (size_t)n);
+    if (stride == 1)
+        std::memcpy(to, from, (size_t)n);
     else if (stride == 2)
         for (int64_t i = 0; i < n; ++i) to[i] = from[2 * i];
     else
@@ -32,8 +33,10 @@ ConvGeometry::ConvGeometry(const ConvOp& op, const Program& program) {
         row = width, rows = height, plane = height * width, phases = 1, flat = plane, gapless = true;
         return;
     }
-    const int64_t reach_y = (taps_high - 1) * dilation[0] / stride[0], reach_x = (taps_wide - 1) * dilation[1] / stride[1];
-    phases = std::min(stride[0], (taps_high - 1) * dilation[0] + 1) * std::min(stride[1], (taps_wide - 1) * dilation[1] + 1);
+    const int64_t reach_y = (taps_high - 1) * dilation[0] / stride[0],
+                  reach_x = (taps_wide - 1) * dilation[1] / stride[1];
+    phases =
+        std::min(stride[0], (taps_high - 1) * dilation[0] + 1) * std::min(stride[1], (taps_wide - 1) * dilation[1] + 1);
     // With stride 1 the padding on the right of a row is also that on the left of the next.
     row = stride[1] == 1 ? width + std::max(left, right) : out_width + reach_x;
     rows = out_height + reach_y;

@@ -2,8 +2,8 @@
 //
 // vpmaddubsw adds u8 * w for two neighbours in 16 bits. With u8 <= 255 the sum of any of them stays exact when the
 // positive weights add up to at most 128 and the negative ones too (255 * 128 < 2^15). So rows are put into sets whose
-// weights stay within that, for all four outputs: sets of up to four rows (two of such sets are a pair of quads), of two
-// (two of such sets are a quad), and rows that fit nowhere, which are widened before they are multiplied.
+// weights stay within that, for all four outputs: sets of up to four rows (two of such sets are a pair of quads), of
+// two (two of such sets are a quad), and rows that fit nowhere, which are widened before they are multiplied.
 
 #include "conv_packing.h"
 
@@ -14,7 +14,7 @@
 namespace shoestring {
 namespace {
 
-constexpr int kOpen = 12;    // sets tried for a row: more find a little more, slower
+constexpr int kOpen = 12;     // sets tried for a row: more find a little more, slower
 constexpr size_t kLong = 64;  // items
 
 // Sums of weights of one sign.
@@ -167,9 +167,12 @@ void PackedConv::add_rows(std::vector<Row>& rows, const int32_t bias[4], const C
     std::vector<const Row*> singles;
     const std::vector<RowSet> sets = sets_of(rows);
     for (const RowSet& set : sets) {
-        if (set.count > 2) fours.push_back(&set);
-        else if (set.count == 2) twos.push_back(&set);
-        else singles.push_back(set.rows[0]);
+        if (set.count > 2)
+            fours.push_back(&set);
+        else if (set.count == 2)
+            twos.push_back(&set);
+        else
+            singles.push_back(set.rows[0]);
     }
     const auto row = [](const RowSet* set, int i) { return i < set->count ? set->rows[i] : nullptr; };
     size_t f = 0;

@@ -101,9 +101,12 @@ private:
         if (tile.run() && table_.empty()) {
             std::memcpy(out, in, (size_t)tile.columns.extent * sizeof(T));
         } else if constexpr (std::is_same_v<T, uint8_t>) {
-            if (tile.run()) lookup_(in, out, (size_t)tile.columns.extent, table_.data());
-            else if (table_.empty()) transpose(in, out, tile.rows, tile.columns);
-            else transpose(in, out, tile.rows, tile.columns, [&](uint8_t x) { return table_[x]; });
+            if (tile.run())
+                lookup_(in, out, (size_t)tile.columns.extent, table_.data());
+            else if (table_.empty())
+                transpose(in, out, tile.rows, tile.columns);
+            else
+                transpose(in, out, tile.rows, tile.columns, [&](uint8_t x) { return table_[x]; });
         } else {
             transpose(in, out, tile.rows, tile.columns, [](T x) { return x; });
         }

@@ -33,9 +33,7 @@ public:
 
     size_t scratch(int, int parts) const override { return (size_t)parts * part_bytes(); }
     const char* label() const override { return label_; }
-    int64_t multiplies() const override {
-        return layer_.channels() * layer_.height() * layer_.width() * taps_;
-    }
+    int64_t multiplies() const override { return layer_.channels() * layer_.height() * layer_.width() * taps_; }
     size_t weights() const override { return layer_.weights(); }
 
     void run(int, const Work& work) const noexcept override {

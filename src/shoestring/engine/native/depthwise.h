@@ -25,10 +25,10 @@ struct DepthwiseChannel {
 
 // How a picture lies in a plane, in pixels.
 struct DepthwisePlane {
-    int64_t height, width;   // of the picture
-    int64_t left;            // zero points before a plane's first row
-    int64_t row;             // from one row of a phase to the next
-    int64_t phase, phases;   // from one phase to the next; how many
+    int64_t height, width;  // of the picture
+    int64_t left;           // zero points before a plane's first row
+    int64_t row;            // from one row of a phase to the next
+    int64_t phase, phases;  // from one phase to the next; how many
     uint8_t zero;
 };
 

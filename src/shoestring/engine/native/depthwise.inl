@@ -1,7 +1,8 @@
 // The kernels of depthwise.h over a vector type.
 #include "depthwise.h"
 
-namespace shoestring { namespace { namespace depthwise {
+namespace shoestring { namespace {
+namespace depthwise {
 
 struct Quads {
     using Pixel = uint8_t;
@@ -162,4 +163,4 @@ constexpr DepthwiseForm form() {
 constexpr DepthwiseKernels depthwise_kernels = {2 * V::bytes, V::widens, depthwise::form<depthwise::Quads>(),
                                                 depthwise::form<depthwise::Pairs>()};
 
-}}  // namespace shoestring::(anonymous)
+}}  // namespace shoestring

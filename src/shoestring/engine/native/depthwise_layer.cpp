@@ -14,7 +14,9 @@ constexpr int64_t kVector = 64;
 // Zeros around a row of taps: more than a chunk of them, shifted and moved, reaches.
 constexpr int64_t kMargin = 8;
 
-int64_t up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+int64_t up(int64_t n, int64_t multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+}
 
 // Whether products of bytes with these four weights may be added in twos in 16 bits.
 bool fits(const int8_t* w) {
@@ -173,7 +175,7 @@ void Depthwise::copy_out(const DepthwiseTask* tasks, int64_t many, int64_t rows)
         return;
     }
     const size_t n = (size_t)(out_width_ * element);
-    const auto pack = n > 32   ? pack_rows<32, false>
+    const auto pack = n > 32    ? pack_rows<32, false>
                       : n >= 16 ? pack_rows<16, true>
                       : n >= 8  ? pack_rows<8, true>
                       : n >= 4  ? pack_rows<4, true>

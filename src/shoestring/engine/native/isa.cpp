@@ -26,7 +26,9 @@ SHOESTRING_ISAS
 
 namespace {
 
-bool runs_portable() { return true; }
+bool runs_portable() {
+    return true;
+}
 
 #if defined(__x86_64__)
 struct Registers {
@@ -53,14 +55,18 @@ constexpr unsigned kVectors = 0x06, kMasks = 0xe6;  // XMM and YMM; and the opma
     constexpr unsigned fma = 1u << 12, avx2 = 1u << 5;
     return saved(kVectors) && (cpuid(1, 0).c & fma) && (cpuid(7, 0).b & avx2);
 }
-[[maybe_unused]] bool runs_avx_vnni() { return runs_avx2() && (cpuid(7, 1).a & 1u << 4); }
+[[maybe_unused]] bool runs_avx_vnni() {
+    return runs_avx2() && (cpuid(7, 1).a & 1u << 4);
+}
 [[maybe_unused]] bool runs_avx512_vnni() {
     constexpr unsigned f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31, all = f | dq | bw | vl;
     const Registers r = cpuid(7, 0);
     return runs_avx2() && saved(kMasks) && (r.b & all) == all && (r.c & 1u << 11);
 }
 #elif defined(__aarch64__)
-[[maybe_unused]] bool runs_neon() { return true; }
+[[maybe_unused]] bool runs_neon() {
+    return true;
+}
 [[maybe_unused]] bool runs_neon_dotprod() {
 #ifdef __APPLE__
     int has = 0;
@@ -83,7 +89,9 @@ const Kernels* first(const char* name) {
 
 }  // namespace
 
-const Kernels* kernels_named(const char* name) { return name ? first(name) : nullptr; }
+const Kernels* kernels_named(const char* name) {
+    return name ? first(name) : nullptr;
+}
 
 const Kernels* kernels_here() {
     const char* wish = std::getenv("SHOESTRING_ISA");

@@ -66,10 +66,13 @@ private:
     // The weights of a panel's outputs for quad q, [lanes][4]; `block` is left as it is where there is no such weight.
     void gather(int64_t panel, int64_t q, int8_t* block) const {
         const int8_t* from = weight_ + panel * lanes_ * inputs_ + 4 * q;
-        const int64_t outputs = std::min(lanes_, outputs_ - panel * lanes_), left = std::min<int64_t>(4, inputs_ - 4 * q);
+        const int64_t outputs = std::min(lanes_, outputs_ - panel * lanes_),
+                      left = std::min<int64_t>(4, inputs_ - 4 * q);
         for (int64_t l = 0; l < outputs; ++l, from += inputs_, block += 4) {
-            if (left == 4) std::memcpy(block, from, 4);
-            else std::copy_n(from, std::max<int64_t>(left, 0), block);
+            if (left == 4)
+                std::memcpy(block, from, 4);
+            else
+                std::copy_n(from, std::max<int64_t>(left, 0), block);
         }
     }
 
@@ -168,7 +171,7 @@ public:
     void run(int phase, const Work& work) const noexcept override;
 
 private:
-    static constexpr int kPanels = 4;      // panels whose outputs make one vector of codes
+    static constexpr int kPanels = 4;  // panels whose outputs make one vector of codes
     static constexpr int kMostLanes = 16;
 
     void compute(const Work& work, int64_t row, int count, int64_t group) const;
@@ -200,7 +203,9 @@ LinearStep::LinearStep(const LinearOp& op, const Program& program, const Kernels
       panels_(op, outputs_, *kernels.linear),
       linear_(*kernels.linear),
       pointwise_(*kernels.pointwise),
-      dot_(panels_.bits() == 4 ? linear_.packed4 : panels_.bits() == 2 ? linear_.packed2 : linear_.bytes),
+      dot_(panels_.bits() == 4   ? linear_.packed4
+           : panels_.bits() == 2 ? linear_.packed2
+                                 : linear_.bytes),
       group_((int64_t)kPanels * linear_.lanes),
       bias_((size_t)((outputs_ + group_ - 1) / group_ * group_)),
       multipliers_(bias_.size()),
@@ -240,8 +245,8 @@ void LinearStep::compute(const Work& work, int64_t row, int count, int64_t group
     const int64_t first = group * group_;
     for (int r = 0; r < count; ++r) {
         // Packed weights count as weight + offset.
-        const int64_t more = panels_.bits() == 8 ? 0 : pointwise_.total(x + r * inputs_, (size_t)inputs_)
-                                                           << (panels_.bits() - 1);
+        const int64_t more =
+            panels_.bits() == 8 ? 0 : pointwise_.total(x + r * inputs_, (size_t)inputs_) << (panels_.bits() - 1);
         for (int64_t i = 0; i < group_; ++i)
             acc[r * group_ + i] = (int32_t)((uint32_t)bias_[(size_t)(first + i)] - (uint32_t)more);
     }
@@ -252,8 +257,10 @@ void LinearStep::compute(const Work& work, int64_t row, int count, int64_t group
     const float* multiplier = multipliers_.data() + first;
     for (int r = 0; r < count; ++r) {
         const int64_t at = (row + r) * outputs_ + first;
-        if (floats_) linear_.values(acc + r * group_, multiplier, work.tensor<float>(output_) + at, n);
-        else linear_.codes(acc + r * group_, multiplier, work.tensor(output_) + at, n, zero_, low_, high_);
+        if (floats_)
+            linear_.values(acc + r * group_, multiplier, work.tensor<float>(output_) + at, n);
+        else
+            linear_.codes(acc + r * group_, multiplier, work.tensor(output_) + at, n, zero_, low_, high_);
     }
 }
 

@@ -1,9 +1,12 @@
 // Kernels of linear layers (linear.h), for one instruction set: V comes from the file that includes this.
 #include "linear.h"
 
-namespace shoestring { namespace { namespace linear {
+namespace shoestring { namespace {
+namespace linear {
 
-inline V::I quad(const uint8_t* x) { return V::splat_four((const int8_t*)x); }
+inline V::I quad(const uint8_t* x) {
+    return V::splat_four((const int8_t*)x);
+}
 
 // A number that the compiler knows.
 template <int n>
@@ -12,7 +15,9 @@ struct Constant {
 };
 
 // Independent sums, so that no dot product waits for the one before.
-constexpr int chains_for(int rows) { return rows == 1 ? 4 : 1; }
+constexpr int chains_for(int rows) {
+    return rows == 1 ? 4 : 1;
+}
 
 template <int rows, int chains>
 inline void add_to(Rows at, const V::I (&sums)[chains][rows]) {
@@ -137,4 +142,4 @@ const LinearKernels linear_kernels = {V::lanes,
                                       linear::codes,
                                       linear::values};
 
-}}  // namespace shoestring::(anonymous)
+}}  // namespace shoestring

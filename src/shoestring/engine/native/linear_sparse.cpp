@@ -13,7 +13,9 @@ constexpr int64_t kLeastRows = 64;  // a vector of pixels and more
 // each of their elements takes part in one product; above the last one the dense layer is kept.
 constexpr double kBlock = 1.1, kSides = 44, kWorthwhile = 0.8;
 
-size_t up(size_t n) { return (n + 63) / 64 * 64; }
+size_t up(size_t n) {
+    return (n + 63) / 64 * 64;
+}
 
 // The time it takes, in the dense layer's.
 double cost(const LinearOp& op, int64_t outputs, int64_t inputs) {

@@ -39,10 +39,12 @@ struct Reads {
 };
 template <class AnyOp>
 Reads reads(const AnyOp& op) {
-    if constexpr (std::is_same_v<AnyOp, MulOp>) return {op.input, op.other};
+    if constexpr (std::is_same_v<AnyOp, MulOp>)
+        return {op.input, op.other};
     else if constexpr (std::is_same_v<AnyOp, ConvOp> || std::is_same_v<AnyOp, LinearOp> || std::is_same_v<AnyOp, AddOp>)
         return {op.input, op.sum.tensor};
-    else return {op.input, -1};
+    else
+        return {op.input, -1};
 }
 
 std::unique_ptr<Step> make(const Program& program, const Kernels& kernels, size_t index) {
@@ -132,8 +134,10 @@ void Network::begin(const ShoestringArray* inputs, int images) {
     if (images != images_) plan(images);
     for (size_t i = 0; i < inputs_.size(); ++i) {
         uint8_t*& tensor = tensors_[size_t(input_tensors_[i])];
-        if (bound_[i]) tensor = static_cast<uint8_t*>(inputs[i].data);  // which no step writes to
-        else std::memcpy(tensor, inputs[i].data, inputs_[i].bytes * size_t(images));
+        if (bound_[i])
+            tensor = static_cast<uint8_t*>(inputs[i].data);  // which no step writes to
+        else
+            std::memcpy(tensor, inputs[i].data, inputs_[i].bytes * size_t(images));
     }
 }
 

@@ -17,7 +17,9 @@ std::vector<T> copy_of(const Const<T>& constant) {
     return {constant.data, constant.data + constant.count};
 }
 
-int64_t elements(const Program& program, int32_t tensor) { return (int64_t)program.tensors[(size_t)tensor].elements; }
+int64_t elements(const Program& program, int32_t tensor) {
+    return (int64_t)program.tensors[(size_t)tensor].elements;
+}
 
 // A step over all elements of a batch, `act(work, first, n)` for each chunk of a thread's share.
 template <class Act>
@@ -85,16 +87,16 @@ std::unique_ptr<Step> make_pointwise(const QuantiseOp& op, const Program& progra
 
 std::unique_ptr<Step> make_pointwise(const DequantiseOp& op, const Program& program, const Kernels& kernels) {
     return elementwise("dequantise", elements(program, op.output),
-                       [in = op.input, out = op.output, table = copy_of(op.table),
-                        run = kernels.pointwise->dequantise](const Work& work, int64_t at, size_t n) {
+                       [in = op.input, out = op.output, table = copy_of(op.table), run = kernels.pointwise->dequantise](
+                           const Work& work, int64_t at, size_t n) {
                            run(work.tensor(in) + at, work.tensor<float>(out) + at, n, table.data());
                        });
 }
 
 std::unique_ptr<Step> make_pointwise(const TableOp& op, const Program& program, const Kernels& kernels) {
     return elementwise("table", elements(program, op.output),
-                       [in = op.input, out = op.output, table = copy_of(op.table),
-                        run = kernels.pointwise->table](const Work& work, int64_t at, size_t n) {
+                       [in = op.input, out = op.output, table = copy_of(op.table), run = kernels.pointwise->table](
+                           const Work& work, int64_t at, size_t n) {
                            run(work.tensor(in) + at, work.tensor(out) + at, n, table.data());
                        });
 }

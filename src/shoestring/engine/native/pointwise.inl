@@ -1,7 +1,8 @@
 // Kernels over contiguous bytes (pointwise.h), for one instruction set: V comes from the file that includes this.
 #include "pointwise.h"
 
-namespace shoestring { namespace { namespace pointwise {
+namespace shoestring { namespace {
+namespace pointwise {
 
 constexpr size_t kBytes = V::bytes;
 
@@ -25,12 +26,14 @@ inline void each(const uint8_t* in, const uint8_t* other, uint8_t* out, size_t n
 // Four vectors of rounded values, made of lanes k * V::lanes onwards by value(k), to clipped codes.
 template <class Value>
 inline V::I codes_of(Value value, int zero, V::I low, V::I high) {
-    const V::I codes = V::narrow_plain(V::to_int(value(0)), V::to_int(value(1)), V::to_int(value(2)),
-                                       V::to_int(value(3)), zero);
+    const V::I codes =
+        V::narrow_plain(V::to_int(value(0)), V::to_int(value(1)), V::to_int(value(2)), V::to_int(value(3)), zero);
     return V::min_u8(V::max_u8(codes, low), high);
 }
 
-inline V::F real(const uint8_t* codes, int k) { return V::to_float(V::widen(codes + k * V::lanes)); }
+inline V::F real(const uint8_t* codes, int k) {
+    return V::to_float(V::widen(codes + k * V::lanes));
+}
 
 void table(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* table) {
     const V::Lookup lookup(table);
@@ -127,15 +130,13 @@ int64_t total(const uint8_t* in, size_t n) {
 }
 
 void maximum(const uint8_t* in, uint8_t* out, size_t n) {
-    each(in, out, out, n, [](const uint8_t* a, const uint8_t* b) {
-        return V::max_u8(V::load(a), V::load(b));
-    });
+    each(in, out, out, n, [](const uint8_t* a, const uint8_t* b) { return V::max_u8(V::load(a), V::load(b)); });
 }
 
 }  // namespace pointwise
 
-const PointwiseKernels pointwise_kernels = {pointwise::table,    pointwise::sum,        pointwise::product,
-                                            pointwise::scaled,   pointwise::quantise,   pointwise::dequantise,
-                                            pointwise::total,    pointwise::maximum};
+const PointwiseKernels pointwise_kernels = {pointwise::table,  pointwise::sum,      pointwise::product,
+                                            pointwise::scaled, pointwise::quantise, pointwise::dequantise,
+                                            pointwise::total,  pointwise::maximum};
 
-}}  // namespace shoestring::(anonymous)
+}}  // namespace shoestring

@@ -64,8 +64,10 @@ private:
         for (int64_t k = 0; k < y_.kernel; ++k) {
             const int64_t y = y_.start(o) + k * y_.dilation;
             if (y < 0 || y >= y_.in) continue;
-            if (first) std::memcpy(row, in + y * x_.in, (size_t)x_.in);
-            else kernels_.maximum(in + y * x_.in, row, (size_t)x_.in);
+            if (first)
+                std::memcpy(row, in + y * x_.in, (size_t)x_.in);
+            else
+                kernels_.maximum(in + y * x_.in, row, (size_t)x_.in);
             first = false;
         }
         if (first) std::memset(row, 0, (size_t)x_.in);
@@ -81,8 +83,10 @@ private:
         for (int64_t k = 0; k < x_.kernel; ++k) {
             const int64_t at = k * x_.dilation;
             const uint8_t* one = from + at % stride * phase_ + at / stride;
-            if (k == 0) std::memcpy(out, one, (size_t)x_.out);
-            else kernels_.maximum(one, out, (size_t)x_.out);
+            if (k == 0)
+                std::memcpy(out, one, (size_t)x_.out);
+            else
+                kernels_.maximum(one, out, (size_t)x_.out);
         }
     }
 

@@ -17,7 +17,9 @@ constexpr char kMagic[8] = {'S', 'H', 'O', 'E', 'S', 'T', 'R', '1'};
 constexpr int64_t kAlignment = 64, kMostTensors = 65536, kMostOps = 65536, kMostElements = int64_t{1} << 30;
 constexpr int32_t kMostAxes = 6;
 
-int64_t aligned(int64_t size) { return (size + kAlignment - 1) / kAlignment * kAlignment; }
+int64_t aligned(int64_t size) {
+    return (size + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 // The bytes from front to back, and the fields of ops as the words that they were written as.
 class Reader {
@@ -64,21 +66,39 @@ private:
 };
 
 // The fields of each op, in the order of program.py.
-void read(Reader& r, QuantiseOp& op) { r.fields(op.scale, op.zero); }
-void read(Reader& r, DequantiseOp& op) { r.fields(op.table); }
+void read(Reader& r, QuantiseOp& op) {
+    r.fields(op.scale, op.zero);
+}
+void read(Reader& r, DequantiseOp& op) {
+    r.fields(op.table);
+}
 void read(Reader& r, ConvOp& op) {
     r.fields(op.weight, op.x_zero, op.groups, op.kernel, op.stride, op.dilation, op.pads, op.requantise, op.sum);
 }
-void read(Reader& r, LinearOp& op) { r.fields(op.weight, op.x_zero, op.bits, op.requantise, op.sum); }
-void read(Reader& r, AddOp& op) { r.fields(op.sum); }
-void read(Reader& r, MulOp& op) { r.fields(op.other, op.zero_a, op.zero_b, op.requantise); }
-void read(Reader& r, MaxPoolOp& op) { r.fields(op.kernel, op.stride, op.dilation, op.pads); }
+void read(Reader& r, LinearOp& op) {
+    r.fields(op.weight, op.x_zero, op.bits, op.requantise, op.sum);
+}
+void read(Reader& r, AddOp& op) {
+    r.fields(op.sum);
+}
+void read(Reader& r, MulOp& op) {
+    r.fields(op.other, op.zero_a, op.zero_b, op.requantise);
+}
+void read(Reader& r, MaxPoolOp& op) {
+    r.fields(op.kernel, op.stride, op.dilation, op.pads);
+}
 void read(Reader& r, AveragePoolOp& op) {
     r.fields(op.x_zero, op.count_padding, op.kernel, op.stride, op.pads, op.requantise);
 }
-void read(Reader& r, TableOp& op) { r.fields(op.table); }
-void read(Reader& r, CopyOp& op) { r.fields(op.start, op.to, op.extents, op.strides, op.to_strides, op.table); }
-void read(Reader& r, SoftmaxOp& op) { r.fields(op.outer, op.length, op.inner); }
+void read(Reader& r, TableOp& op) {
+    r.fields(op.table);
+}
+void read(Reader& r, CopyOp& op) {
+    r.fields(op.start, op.to, op.extents, op.strides, op.to_strides, op.table);
+}
+void read(Reader& r, SoftmaxOp& op) {
+    r.fields(op.outer, op.length, op.inner);
+}
 
 // An op of the given kind, which counts from 1 in the order of the variant.
 template <size_t... Index>

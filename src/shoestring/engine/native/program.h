@@ -111,8 +111,8 @@ struct Program {
 };
 
 // Parses and checks: sizes, counts, indices, shapes that fit together, every tensor written (once, or by copies) before
-// it is read, finite positive multipliers, codes in 0..255, |acc| * multiplier below 2^31. Throws BadProgram. The program
-// is of no use without the bytes.
+// it is read, finite positive multipliers, codes in 0..255, |acc| * multiplier below 2^31. Throws BadProgram. The
+// program is of no use without the bytes.
 Program parse(const uint8_t* bytes, size_t size);
 
 }  // namespace shoestring

@@ -49,7 +49,9 @@ void within(const char* what, int64_t value, int64_t low, int64_t high) {
     if (value < low || value > high) refuse(what, " is ", value, ", not in ", low, " to ", high);
 }
 
-void code(const char* what, int32_t value) { within(what, value, 0, 255); }
+void code(const char* what, int32_t value) {
+    within(what, value, 0, 255);
+}
 
 template <class T>
 void absent(const char* what, const Const<T>& constant) {
@@ -125,8 +127,8 @@ void picture(const Tensor& in, const Tensor& out, int64_t channels, const int32_
     if (in.shape.size() != 3) refuse("the input has ", in.shape.size(), " axes, 3 expected");
     int64_t extents[2];
     for (int axis = 0; axis < 2; ++axis)
-        extents[axis] = windows(in.shape[axis + 1], kernel[axis], stride[axis], dilation[axis], pads[axis],
-                                pads[axis + 2]);
+        extents[axis] =
+            windows(in.shape[axis + 1], kernel[axis], stride[axis], dilation[axis], pads[axis], pads[axis + 2]);
     shape(out, {channels, extents[0], extents[1]});
 }
 
@@ -249,8 +251,7 @@ private:
         if (op.groups < 1 || inputs % op.groups != 0 || outputs % op.groups != 0)
             refuse(op.groups, " groups do not divide ", inputs, " inputs and ", outputs, " outputs");
         picture(in, result, outputs, op.kernel, op.stride, op.dilation, op.pads);
-        equal("weight", int64_t(op.weight.count),
-              product({outputs, inputs / op.groups, op.kernel[0], op.kernel[1]}));
+        equal("weight", int64_t(op.weight.count), product({outputs, inputs / op.groups, op.kernel[0], op.kernel[1]}));
         layer(op, outputs, result);
     }
     void operator()(const LinearOp& op) {
@@ -368,8 +369,12 @@ private:
 
 }  // namespace
 
-const char* kind_of(const Op& op) { return kKinds[op.index()]; }
+const char* kind_of(const Op& op) {
+    return kKinds[op.index()];
+}
 
-void check(const Program& program) { Checks(program).all(); }
+void check(const Program& program) {
+    Checks(program).all();
+}
 
 }  // namespace shoestring

@@ -10,11 +10,12 @@
 
 namespace shoestring {
 
-// Tensors and scratch are followed by this many bytes that may be read (never written, and their values must not count).
+// Tensors and scratch are followed by this many bytes that may be read (never written, and their values must not
+// count).
 constexpr size_t kSlack = 128;
 
-// What a step sees while it runs. Several threads run the same step at once, each with its own `part`; a phase ends when
-// all parts have returned, and the next sees what it wrote.
+// What a step sees while it runs. Several threads run the same step at once, each with its own `part`; a phase ends
+// when all parts have returned, and the next sees what it wrote.
 struct Work {
     uint8_t* const* tensors;  // address of each tensor, image after image; nullptr where it is not in use now
     int images;
@@ -51,10 +52,11 @@ inline Range share(int64_t total, int part, int parts, int64_t grain = 1) {
     return {begin < total ? begin : total, end < total ? end : total};
 }
 
-std::unique_ptr<Step> make_conv(const ConvOp&, const Program&, const Kernels&);       // conv.cpp: groups with > 1 input
-std::unique_ptr<Step> make_depthwise(const ConvOp&, const Program&, const Kernels&);  // depthwise.cpp: one input a group
-std::unique_ptr<Step> make_linear(const LinearOp&, const Program&, const Kernels&);   // linear.cpp
-std::unique_ptr<Step> make_pool(const MaxPoolOp&, const Program&, const Kernels&);    // pool.cpp
+std::unique_ptr<Step> make_conv(const ConvOp&, const Program&, const Kernels&);  // conv.cpp: groups with > 1 input
+std::unique_ptr<Step> make_depthwise(const ConvOp&, const Program&,
+                                     const Kernels&);                                // depthwise.cpp: one input a group
+std::unique_ptr<Step> make_linear(const LinearOp&, const Program&, const Kernels&);  // linear.cpp
+std::unique_ptr<Step> make_pool(const MaxPoolOp&, const Program&, const Kernels&);   // pool.cpp
 std::unique_ptr<Step> make_pool(const AveragePoolOp&, const Program&, const Kernels&);
 std::unique_ptr<Step> make_pointwise(const QuantiseOp&, const Program&, const Kernels&);  // pointwise.cpp
 std::unique_ptr<Step> make_pointwise(const DequantiseOp&, const Program&, const Kernels&);

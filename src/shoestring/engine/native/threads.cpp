@@ -44,7 +44,9 @@ Threads::Threads(int count) : processors_(size_t(count)) {
     }
 }
 
-Threads::~Threads() { stop(); }
+Threads::~Threads() {
+    stop();
+}
 
 // Spins, then sleeps; returns whether it slept. Whoever makes the condition true looks at `asleep_` next and wakes us.
 // No wake-up is lost: both sides write (we `asleep_`, they `round_` or `busy_`) before they read, in one total order,

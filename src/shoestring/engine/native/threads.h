@@ -47,7 +47,7 @@ private:
     alignas(64) std::atomic<uint32_t> round_{0};  // one more with each job
     alignas(64) std::atomic<int> busy_{0};        // workers that have not finished it
     alignas(64) std::atomic<int> asleep_{0};      // threads that must be woken
-    std::vector<std::atomic<int>> processors_;     // where each part was last seen
+    std::vector<std::atomic<int>> processors_;    // where each part was last seen
     std::mutex mutex_;
     std::condition_variable changed_;
     std::vector<std::thread> workers_;

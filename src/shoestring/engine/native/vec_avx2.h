@@ -43,7 +43,8 @@ struct V {
     }
     static I narrow(I a, I b, I c, I d, int32_t zero) {
         const I z = _mm256_set1_epi16((short)zero);
-        const I ab = _mm256_adds_epi16(_mm256_packs_epi32(a, b), z), cd = _mm256_adds_epi16(_mm256_packs_epi32(c, d), z);
+        const I ab = _mm256_adds_epi16(_mm256_packs_epi32(a, b), z),
+                cd = _mm256_adds_epi16(_mm256_packs_epi32(c, d), z);
         return _mm256_packus_epi16(ab, cd);
     }
     static I narrow_plain(I a, I b, I c, I d, int32_t zero) {
@@ -72,7 +73,9 @@ struct V {
             return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 #endif
         }
-        static void pack_weights(const int8_t w[4], int8_t* out) { std::memcpy(out, w, 4); }
+        static void pack_weights(const int8_t w[4], int8_t* out) {
+            std::memcpy(out, w, 4);
+        }
     };
 
 #ifdef SHOESTRING_AVX_VNNI
@@ -102,12 +105,18 @@ struct V {
 #endif
 
     // Pointwise kernels and pools.
-    static F minf(F a, F b) { return _mm256_min_ps(a, b); }
-    static F maxf(F a, F b) { return _mm256_max_ps(a, b); }
-    static I sums(I acc, I x) { return _mm256_add_epi32(acc, _mm256_sad_epu8(x, _mm256_setzero_si256())); }
+    static F minf(F a, F b) {
+        return _mm256_min_ps(a, b);
+    }
+    static F maxf(F a, F b) {
+        return _mm256_max_ps(a, b);
+    }
+    static I sums(I acc, I x) {
+        return _mm256_add_epi32(acc, _mm256_sad_epu8(x, _mm256_setzero_si256()));
+    }
     static constexpr bool cheap_lookup = false;
-    // A row of 16 entries is looked up by the low four bits; the upper four select among the sixteen rows, one bit after
-    // another, each shifted to where a blend looks.
+    // A row of 16 entries is looked up by the low four bits; the upper four select among the sixteen rows, one bit
+    // after another, each shifted to where a blend looks.
     struct Lookup {
         I rows[16];
         explicit Lookup(const uint8_t* table) {
@@ -132,8 +141,12 @@ struct V {
     };
 
     // Depthwise convolutions.
-    static I widen_u16(const uint8_t* p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)p)); }
-    static I dot_pairs(I acc, I x, const int8_t* w) { return _mm256_add_epi32(acc, _mm256_madd_epi16(x, splat_four(w))); }
+    static I widen_u16(const uint8_t* p) {
+        return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)p));
+    }
+    static I dot_pairs(I acc, I x, const int8_t* w) {
+        return _mm256_add_epi32(acc, _mm256_madd_epi16(x, splat_four(w)));
+    }
     template <int phases>
     static I narrow_interleaved(const I* x, int32_t zero) {
         if (phases == 1) return narrow_plain(x[0], x[1], x[2], x[3], zero);
@@ -173,4 +186,4 @@ struct V {
     }
 };
 
-}}  // namespace shoestring::(anonymous)
+}}  // namespace shoestring

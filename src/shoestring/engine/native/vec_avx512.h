@@ -41,7 +41,8 @@ struct V {
     }
     static I narrow(I a, I b, I c, I d, int32_t zero) {
         const I z = _mm512_set1_epi16((short)zero);
-        const I ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), z), cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), z);
+        const I ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), z),
+                cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), z);
         return _mm512_packus_epi16(ab, cd);
     }
     static I narrow_plain(I a, I b, I c, I d, int32_t zero) {
@@ -104,8 +105,12 @@ struct V {
     };
 
     // Depthwise convolutions.
-    static I widen_u16(const uint8_t* p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i*)p)); }
-    static I dot_pairs(I acc, I x, const int8_t* w) { return _mm512_dpwssd_epi32(acc, x, splat_four(w)); }
+    static I widen_u16(const uint8_t* p) {
+        return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i*)p));
+    }
+    static I dot_pairs(I acc, I x, const int8_t* w) {
+        return _mm512_dpwssd_epi32(acc, x, splat_four(w));
+    }
     template <int phases>
     static I narrow_interleaved(const I* x, int32_t zero) {
         if (phases == 1) return narrow_plain(x[0], x[1], x[2], x[3], zero);
@@ -120,7 +125,9 @@ struct V {
     }
 
     // Linear layers.
-    static I dot_bytes(I acc, I x, I w) { return _mm512_dpbusd_epi32(acc, x, w); }
+    static I dot_bytes(I acc, I x, I w) {
+        return _mm512_dpbusd_epi32(acc, x, w);
+    }
     static I dot_small(I acc, const I x[4], const I w[4]) {
         return add(dot_bytes(dot_bytes(acc, x[0], w[0]), x[1], w[1]),
                    dot_bytes(dot_bytes(zero(), x[2], w[2]), x[3], w[3]));
@@ -131,4 +138,4 @@ struct V {
     }
 };
 
-}}  // namespace shoestring::(anonymous)
+}}  // namespace shoestring

@@ -1,7 +1,7 @@
 // AArch64: four lanes, thirty-two registers. What each function computes: vec_portable.h.
 //
-// With SHOESTRING_DOTPROD a dot product of four bytes is one instruction, but of s8 x s8 or u8 x u8 only: `Dot` flips the
-// inputs' top bit, which is to take 128 off, and says so in `input_offset`. Without, products are widened.
+// With SHOESTRING_DOTPROD a dot product of four bytes is one instruction, but of s8 x s8 or u8 x u8 only: `Dot` flips
+// the inputs' top bit, which is to take 128 off, and says so in `input_offset`. Without, products are widened.
 #pragma once
 
 #include <arm_neon.h>
@@ -101,8 +101,12 @@ struct V {
     }
 
     // Pointwise kernels and pools.
-    static F minf(F a, F b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
-    static F maxf(F a, F b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+    static F minf(F a, F b) {
+        return vbslq_f32(vcltq_f32(a, b), a, b);
+    }
+    static F maxf(F a, F b) {
+        return vbslq_f32(vcgtq_f32(a, b), a, b);
+    }
     static I sums(I acc, I x) {
         return vreinterpretq_s32_u32(vpadalq_u16(vreinterpretq_u32_s32(acc), vpaddlq_u8(u8(x))));
     }
@@ -127,7 +131,9 @@ struct V {
     };
 
     // Depthwise convolutions.
-    static I widen_u16(const uint8_t* p) { return vreinterpretq_s32_u16(vmovl_u8(vld1_u8(p))); }
+    static I widen_u16(const uint8_t* p) {
+        return vreinterpretq_s32_u16(vmovl_u8(vld1_u8(p)));
+    }
     static I dot_pairs(I acc, I x, const int8_t* w) {
         const int16x8_t a = vreinterpretq_s16_s32(x), b = vreinterpretq_s16_s32(splat_four(w));
         return vaddq_s32(acc, vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b)));
@@ -177,10 +183,18 @@ struct V {
     }
 
 private:
-    static uint8x16_t u8(I a) { return vreinterpretq_u8_s32(a); }
-    static int8x16_t s8(I a) { return vreinterpretq_s8_s32(a); }
-    static I of(uint8x16_t a) { return vreinterpretq_s32_u8(a); }
-    static int8x16_t flipped(I a) { return vreinterpretq_s8_u8(veorq_u8(u8(a), vdupq_n_u8(128))); }
+    static uint8x16_t u8(I a) {
+        return vreinterpretq_u8_s32(a);
+    }
+    static int8x16_t s8(I a) {
+        return vreinterpretq_s8_s32(a);
+    }
+    static I of(uint8x16_t a) {
+        return vreinterpretq_s32_u8(a);
+    }
+    static int8x16_t flipped(I a) {
+        return vreinterpretq_s8_u8(veorq_u8(u8(a), vdupq_n_u8(128)));
+    }
 };
 
-}}  // namespace shoestring::(anonymous)
+}}  // namespace shoestring

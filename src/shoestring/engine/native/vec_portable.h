@@ -8,18 +8,26 @@
 namespace shoestring { namespace {
 
 struct V {
-    static constexpr int lanes = 4;       // int32 in a vector
+    static constexpr int lanes = 4;  // int32 in a vector
     static constexpr int bytes = 4 * lanes;
-    static constexpr int registers = 16;  // vector registers to plan for
-    static constexpr bool widens = false; // whether exact dot products need `DotWide` (see vec_avx2.h)
+    static constexpr int registers = 16;   // vector registers to plan for
+    static constexpr bool widens = false;  // whether exact dot products need `DotWide` (see vec_avx2.h)
     using I = int32_t __attribute__((vector_size(bytes)));
     using F = float __attribute__((vector_size(bytes)));
 
     static I zero() { return I{}; }
     static I splat(int32_t x) { return I{x, x, x, x}; }
     static F splat(float x) { return F{x, x, x, x}; }
-    static I load(const void* p) { I r; std::memcpy(&r, p, bytes); return r; }
-    static F loadf(const float* p) { F r; std::memcpy(&r, p, bytes); return r; }
+    static I load(const void* p) {
+        I r;
+        std::memcpy(&r, p, bytes);
+        return r;
+    }
+    static F loadf(const float* p) {
+        F r;
+        std::memcpy(&r, p, bytes);
+        return r;
+    }
     static void store(void* p, I a) { std::memcpy(p, &a, bytes); }
     static void storef(float* p, F a) { std::memcpy(p, &a, bytes); }
     static I add(I a, I b) { return (I)((U)a + (U)b); }
@@ -31,7 +39,8 @@ struct V {
         return a;
     }
     static F to_float(I a) { return __builtin_convertvector(a, F); }
-    // To nearest even; beyond int32 any value. Between 2^23 and 2^24 floats are whole numbers, and beyond it they all are.
+    // To nearest even; beyond int32 any value. Between 2^23 and 2^24 floats are whole numbers, and beyond it they all
+    // are.
     static I to_int(F a) {
         const F large = a < 0 ? splat(-8388608.0f) : splat(8388608.0f);
         const F rounded = (a + large) - large;
@@ -40,10 +49,11 @@ struct V {
     // `lanes` bytes as int32.
     static I widen(const uint8_t* p) { return I{p[0], p[1], p[2], p[3]}; }
 
-    // Four rows of `bytes` pixels: lane by lane the four bytes of one pixel. The pixels come in *zipped order*: any order
-    // that `narrow` undoes.
+    // Four rows of `bytes` pixels: lane by lane the four bytes of one pixel. The pixels come in *zipped order*: any
+    // order that `narrow` undoes.
     static void zip(I a, I b, I c, I d, I out[4]) {
-        const uint8_t *p = (const uint8_t*)&a, *q = (const uint8_t*)&b, *r = (const uint8_t*)&c, *s = (const uint8_t*)&d;
+        const uint8_t *p = (const uint8_t*)&a, *q = (const uint8_t*)&b, *r = (const uint8_t*)&c,
+                      *s = (const uint8_t*)&d;
         for (int i = 0; i < bytes; ++i) {
             uint8_t* o = (uint8_t*)&out[i / lanes] + 4 * (i % lanes);
             o[0] = p[i], o[1] = q[i], o[2] = r[i], o[3] = s[i];
@@ -55,7 +65,11 @@ struct V {
     static I narrow_plain(I a, I b, I c, I d, int32_t zero) { return pack(a, b, c, d, zero); }
     static I min_u8(I a, I b) { return (I)((B)a < (B)b ? (B)a : (B)b); }
     static I max_u8(I a, I b) { return (I)((B)a > (B)b ? (B)a : (B)b); }
-    static I splat_u8(int32_t x) { I r; std::memset(&r, x, bytes); return r; }
+    static I splat_u8(int32_t x) {
+        I r;
+        std::memset(&r, x, bytes);
+        return r;
+    }
 
     // acc + the sum of the four products u8 x s8 in each lane. `w`: the four weights. An instruction set that has only
     // s8 x s8 counts an input as (u8 - input_offset): who makes the bias adds input_offset * (the sum of the weights).
@@ -120,9 +134,13 @@ struct V {
     }
 
     // Linear layers: outputs in lanes. Four bytes in every lane.
-    static I splat_four(const int8_t* x) { int32_t r; std::memcpy(&r, x, 4); return splat(r); }
-    // acc + the four products u8 x s8 in each lane. Where `widens`, exact only if no pair of neighbouring products leaves
-    // 16 bits.
+    static I splat_four(const int8_t* x) {
+        int32_t r;
+        std::memcpy(&r, x, 4);
+        return splat(r);
+    }
+    // acc + the four products u8 x s8 in each lane. Where `widens`, exact only if no pair of neighbouring products
+    // leaves 16 bits.
     static I dot_bytes(I acc, I x, I w) {
         const U b = (U)x;
         const I low = (I)(b & 255) * (w << 24 >> 24) + (I)(b >> 8 & 255) * (w << 16 >> 24);
@@ -156,4 +174,4 @@ private:
     }
 };
 
-}}  // namespace shoestring::(anonymous)
+}}  // namespace shoestring

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("scikit_build_core", reason="scikit-build-core is missing: make setup")
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 BUILD = "import sys; from scikit_build_core.build import build_{0}; print(build_{0}(sys.argv[1]))"
 
 

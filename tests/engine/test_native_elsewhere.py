@@ -14,14 +14,14 @@ from shoestring.engine import native
 
 Tool, Built = Callable[[str, str], str], Callable[..., Path]
 HERE = Path(__file__).parent
-TESTS = [HERE.parent / f"test_{name}.py" for name in ("conv", "copy", "depthwise", "linear", "pointwise", "pooling")]
+TESTS = [HERE / f"test_{name}.py" for name in ("conv", "copy", "depthwise", "linear", "pointwise", "pooling")]
 SECONDS = 60  # that the fuzzer has
 
 
 def passes(driver: str, **environment: str) -> None:
     env: Mapping[str, str] = {
         **os.environ,
-        "PYTHONPATH": str(HERE),
+        "PYTHONPATH": str(HERE / "native"),
         "SHOESTRING_TEST_DRIVER": driver,
         **environment,
     }

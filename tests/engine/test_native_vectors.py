@@ -32,7 +32,7 @@ def test_avx2(tool: Tool, compiled: Compiled) -> None:
 def test_emulated(header: str, flags: tuple[str, ...], tool: Tool, compiled: Compiled) -> None:
     if not Path("/usr/include/simde/x86/avx512.h").exists():
         pytest.skip("SIMDe is missing; Debian, Ubuntu: apt install libsimde-dev")
-    folder = Path(__file__).with_name("simde")
+    folder = Path(__file__).with_name("native") / "simde"
     check(compiled(tool("g++", "g++"), "vec_test.cpp", "-w", f"-I{folder}", f'-DVEC="{header}"', *flags))
 
 
