@@ -155,8 +155,8 @@ def _run(command: Sequence[str | Path]) -> str:
 
 @pytest.fixture
 def built() -> Callable[..., Path]:
-    """built(name, target, **settings): the program that native/CMakeLists.txt makes with these CMake settings. It stays in build/,
-    so that the next run compiles what changed."""
+    """built(name, target, **settings): the program that native/CMakeLists.txt makes with these CMake
+    settings. It stays in build/, so that the next run compiles what changed."""
 
     def build(name: str, target: str, **settings: str) -> Path:
         folder = ROOT / "build/tests" / name
