@@ -139,7 +139,12 @@ CONTRACT: tuple[Capability, ...] = (
     *(
         Capability("engine", *entry)
         for entry in (
-            ("conv int8", RUNS, "u8 activations x s8 per-channel weights: fused integer convolution", _OWN),
+            (
+                "conv int8",
+                RUNS,
+                f"u8 activations x s8 per-channel weights: fused integer convolution ({_HERE}: 1.0-1.2x of stock)",
+                _OWN,
+            ),
             (
                 "u8 x s8 full range",
                 RUNS,
@@ -149,7 +154,8 @@ CONTRACT: tuple[Capability, ...] = (
             (
                 "block zeros",
                 RUNS,
-                "convolutions do not multiply by blocks of 4x1 or 4x4 (outputs x inputs) that are zero",
+                "convolutions do not multiply by blocks of 4x1 or 4x4 (outputs x inputs) that are zero "
+                f"({_HERE}: MobileNetV2 at 80 % in 4x1, random masks, 2.1x of OpenVINO's dense int8)",
                 _OWN,
             ),
             (
