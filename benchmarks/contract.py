@@ -278,7 +278,8 @@ def masked(model: ModelProto) -> ModelProto:
 
 def in_blocks(original: Original) -> ModelProto:
     """Its graph as `--method magnitude:4x1@80%` leaves it before it is quantised."""
-    return prune(original, *asked(original, (f"magnitude:4x1@{ZEROS:.0%}",))).original.graph
+    step = asked(original, (f"magnitude:4x1@{ZEROS:.0%}",))[0]
+    return prune(original, step.method, step.settings(original)).original.graph
 
 
 class Noise(CalibrationDataReader):

@@ -172,11 +172,12 @@ def result(cell: Cell, original: Original, data: Samples, theirs: np.ndarray, fo
 
 def made(cell: Cell, original: Original, data: Samples, folder: Path) -> tuple[ModelProto, Mapping[str, int]]:
     """The graph as `fit` makes it, and layer to the bits of its weights where they are below 8."""
-    method, settings = asked(original, (cell.method,), cell.recipe)
+    step = asked(original, (cell.method,), cell.recipe)[-1]
+    method, settings = step.method, step.settings(original)
     if not method.CARD.trains:
         return eight_bit(original, data, next(iter(settings.values()))).build(), {}
     progress = spoken(cell.name)
-    learned = learn(original, data, method, settings, cell.recipe, folder / f"{cell.name}.training", progress)
+    learned = learn(original, None, data, method, settings, cell.recipe, folder / f"{cell.name}.training", progress)
     return learned.graph, learned.bits
 
 

@@ -68,7 +68,8 @@ def main() -> int:
 
 def row(name: str, original: Original, data: Samples) -> dict[str, Any]:
     """One line of the table, printed and returned."""
-    method, settings = asked(original, (name,))
+    step = asked(original, (name,))[0]
+    method, settings = step.method, step.settings(original)
     pruned = prune(original, method, settings) if method.CARD.prunes else None
     graph = eight_bit(pruned.original if pruned else original, data).build()
     empty = zeros(graph, pruned.settings) if pruned else {}

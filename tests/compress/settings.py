@@ -54,11 +54,30 @@ ROWS: dict[str, Row] = {
         multiplies={"": 8, "w2a4": 4},
     ),
     "magnitude": Row(
-        settings=("4x1@50%:global", "1x1@87.5%:uniform", "dense:uniform:blocks.?.project.0=4x4@80%:stem.0=1x1@10%"),
-        wrong=("4x1", "80%", "4x1@0%", "4x1@100%", "4x1@-5%", "4X1@50%", "4x1@50", "4x1@50%:8x1@50%", "DENSE", " "),
+        settings=(
+            "4x1@50%:global",
+            "1x1@87.5%:uniform",
+            "2:4:uniform:regrow",
+            "dense:uniform:blocks.?.project.0=4x4@80%:stem.0=1x1@10%",
+        ),
+        wrong=("4x1", "80%", "4x1@0%", "4x1@100%", "4x1@-5%", "4X1@50%", "4x1@50", "4x1@50%:8x1@50%", "DENSE", " ")
+        + ("2:2", "4:2", "regrow:regrow", "taylor:norm", "96%", "4x1@96%"),
+        bits={"1x1@50%": _HALF, "2:4": _HALF},
+        multiplies={"1x1@50%": 32, "2:4": 32},
+        left={"1x1@50%": 0.5, "2:4": 0.5},
+        error=0.5,  # half of what two layers knew is gone
+    ),
+    "ltp": Row(
+        settings=("1x1@80%:t0.05", "1x1@50%:t0.1", "dense:t0.05:blocks.?.project.0=1x1@70%"),
+        wrong=("80%", "4x1@50%", "2:4", "1x1@96%", "1x1@50%:t0.1:t0.2", "t0", "lambda", "global", " "),
         bits={"1x1@50%": _HALF},
         multiplies={"1x1@50%": 32},
         left={"1x1@50%": 0.5},
-        error=0.5,  # half of what two layers knew is gone
+        error=1.0,  # four fifths
+    ),
+    "block_ltp": Row(
+        settings=("4x1@80%:t0.05", "4x4@50%:t0.1", "dense:t0.05:blocks.?.project.0=8x1@70%"),
+        wrong=("80%", "1x1@50%", "2:4", "4x1@96%", "4x1@50%:t0.1:t0.2", "t0", "lambda", "global", " "),
+        error=1.0,  # four fifths
     ),
 }

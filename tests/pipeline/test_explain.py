@@ -81,8 +81,10 @@ def test_low_bits_nobody_has_measured(original: Original, device: Device, table:
 
 def test_notes_quote_the_contract_and_confess_random_weights(original, device: Device, table: LatencyTable) -> None:
     notes = explain(original, device).notes
-    assert len(notes) == len(device.capabilities)
-    for entry, note in zip(device.capabilities, notes, strict=True):
+    legal = [note for note in notes if "patent" in note]
+    assert [note.partition(":")[0] for note in legal] == ["ltp", "block_ltp"]
+    quoted = [note for note in notes if note not in legal]
+    for entry, note in zip(device.capabilities, quoted, strict=True):
         assert note.startswith(f"{entry.feature}: {entry.verdict}")
         assert entry.source in note
     random = explain(replace(original, trained=False), device).notes

@@ -49,8 +49,9 @@ def training(samples: Samples) -> Samples:
 
 
 def learned(original: Original, samples: Samples, folder: Path, method: str, recipe: Recipe | None = None) -> Learned:
-    chosen, settings = asked(original, (method,), recipe)
-    return learn(original, samples, chosen, settings, recipe, folder, lambda stage, share: None)
+    (step,) = asked(original, (method,), recipe)
+    settings = step.settings(original)
+    return learn(original, None, samples, step.method, settings, recipe, folder, lambda stage, share: None)
 
 
 @pytest.mark.parametrize("method", ["lsq:w4a4", "lsq+:w2a3:classifier=w8a8", "lsq+:w8a8"])
@@ -112,7 +113,7 @@ def test_the_recipe_fits_the_bits(original: Original, training: Samples, tmp_pat
         seen.append(recipe)
         raise InterruptedError
 
-    monkeypatch.setattr("shoestring.pipeline.learned.train", stop)
+    monkeypatch.setattr("shoestring.pipeline.following.train", stop)
     for method in ("lsq:w8a8", "lsq:w4a4", "lsq:w2a2"):
         with pytest.raises(InterruptedError):
             learned(original, training, tmp_path, method, RECIPE)

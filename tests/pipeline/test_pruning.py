@@ -25,14 +25,14 @@ from shoestring.pipeline.notes import zeroed
 from shoestring.pipeline.original import Original, resolve
 from shoestring.pipeline.pruning import Pruned, multiplications, prune, pruned_layers, zeros
 from shoestring.pipeline.samples import Samples
-from shoestring.train.recipe import Recipe
 
 PROJECTS = ["blocks.0.project.0", "blocks.1.project.0"]  # what is neither first, last nor depthwise
 FOUR = BlockPattern(4, 1)
 
 
 def pruned(original: Original, method: str) -> Pruned:
-    return prune(original, *asked(original, (method,)))
+    step = asked(original, (method,))[0]
+    return prune(original, step.method, step.settings(original))
 
 
 @pytest.fixture
@@ -109,11 +109,11 @@ def test_an_onnx_file_is_pruned_as_its_torch_model(name: str, onnx_files, origin
 
 def test_the_same_as_apply(original: Original) -> None:
     """On the folded graph and on the captured model: the same zeros."""
-    method, settings = asked(original, ("magnitude:4x1@60%",))
+    step = asked(original, ("magnitude:4x1@60%",))[0]
     assert original.model is not None
-    applied = method.apply(original.model, settings)
+    baked = step.method.apply(original.model, step.settings(original)).bake()
     for name, weight in weights(pruned(original, "magnitude:4x1@60%").original.graph).items():
-        trained = applied.model.get_submodule(name).weight.detach().numpy()
+        trained = baked.get_submodule(name).weight.detach().numpy()
         np.testing.assert_array_equal(weight == 0, trained == 0)
 
 
@@ -132,11 +132,6 @@ def test_nothing_removed_says_so_and_is_dense_8_bits(fitting) -> None:
     assert "Pruned" not in " ".join(done.receipt.notes)
 
 
-def test_epochs_are_refused(fitting) -> None:
-    with pytest.raises(BadInput, match="magnitude works after training; write --epochs 0"):
-        fitting("magnitude:4x1@50%", recipe=Recipe(epochs=1))
-
-
 def test_blocks_that_do_not_fit(fitting) -> None:
     with pytest.raises(BadInput, match=r"write blocks\.0\.depthwise\.0=1x1@50% or blocks\.0\.depthwise\.0=dense"):
         fitting("magnitude:4x1@80%:blocks.0.depthwise.0=4x1@50%")
@@ -153,12 +148,12 @@ def test_what_a_runtime_does_with_the_zeros_is_quoted_or_unknown(original: Origi
     assert found.features == ("block zeros", "unstructured zeros")
     empty = zeros(found.original.graph, found.settings)
     assert empty == dict.fromkeys(PROJECTS, 0.5)
-    first, *said = zeroed(original, found, empty, device)
+    first, *said = zeroed(found, empty, device)
     assert first.startswith("Pruned in one shot, without training to make up for it: 50.0 % of the weights of 2 layers")
     assert [line.split(". ")[0] for line in said] == [f"onnxruntime, {name}: {NO_EFFECT}" for name in found.features]
-    _, *said = zeroed(original, found, empty, replace(device, capabilities=()))
+    _, *said = zeroed(found, empty, replace(device, capabilities=()))
     assert said == [f"onnxruntime, {name}: nobody has measured what it does." for name in found.features]
-    assert zeroed(original, None, {}, device) == ()
+    assert zeroed(None, {}, device) == ()
 
 
 @pytest.mark.parametrize("told", [None, 3, "magnitude", ["magnitude"], {"a": 3, "b": None, "c": "magnify:x"}])

@@ -59,13 +59,15 @@ def fit(
     calibration: int = 64,
     epochs: float = 0,
     recipe: Mapping[str, Any] | None = None,
+    start: str | Path | None = None,
     seed: int = 0,
     report: Report | None = None,
 ) -> "Fitted | None":
     """Fits MODEL to `budget` and writes `out` (default: NAME.shoe here). `data`: images to train, calibrate and judge
     on, or `demo` for the photographs of installed packages; `judge`: others to judge on. `bits`: of single layers, by
     pattern (`{"stem.*": "w8a8"}`), for a method that knows bits. `epochs`: of training; `recipe`: how, the other fields
-    of `train.recipe.Recipe` by name. `seconds`: how long the receipt may time.
+    of `train.recipe.Recipe` by name. `start`: weights of a point of a sparsity trail, whose zeros stay while it trains
+    on. `seconds`: how long the receipt may time.
 
     Returns the receipt, the latency table and the plan; whether the budget holds is `.receipt.verdict`. None in a
     process that torchrun started only to help with training. Raises BadInput, and NotMet when the runtime fails the
@@ -90,6 +92,7 @@ def fit(
         budget=limits,
         methods=_with_bits((method,) if isinstance(method, str) else tuple(method), bits or {}),
         recipe=Recipe(epochs=epochs, seed=seed, **(recipe or {})) if epochs else None,
+        start=None if start is None else Path(start),
         runtime=runtime,
         threads=threads,
         batch=batch,
@@ -129,7 +132,9 @@ def fit_command(
     latency: Latency = None,
     size: Size = None,
     lose: Lose = None,
-    method: Annotated[list[str] | None, typer.Option(help="NAME[:SETTINGS]; default: the planner chooses.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="NAME[:SETTINGS]; may be repeated; default: the planner chooses.")
+    ] = None,
     bits: Annotated[Path | None, typer.Option(help='JSON of bits by layer: {"stem.*": "w8a8"}.')] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write; default NAME.shoe.")] = None,
     weights: Weights = None,
@@ -149,6 +154,10 @@ def fit_command(
     fixed_norms: Annotated[
         bool, typer.Option("--fixed-norms", help="Keep the statistics of batch norms: for a few hundred inputs.")
     ] = False,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", help="Weights of a point of NAME.trail to go on from; their zeros stay."),
+    ] = None,
     features: Annotated[
         list[str] | None, typer.Option(help="A layer whose outputs follow the original's; may be repeated.")
     ] = None,
@@ -187,6 +196,7 @@ def fit_command(
             calibration=calibration,
             epochs=epochs,
             recipe=recipe,
+            start=start,
             seed=seed,
             report=report,
         )

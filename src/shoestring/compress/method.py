@@ -11,19 +11,22 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor, nn
 
+from shoestring.core.cost import Cost
 from shoestring.core.counts import Counts
 from shoestring.core.device import Device
 from shoestring.core.grid import Grid
 from shoestring.core.layer import Layer
+from shoestring.core.pattern import BlockPattern
 from shoestring.core.precision import Precision
 
 
 @dataclass(frozen=True)
 class Card:
     """What a method is. `kinds`: kinds of layer it applies to (core.layer). `after`: methods that must be applied
-    before it when both are; `conflicts`: methods it cannot be combined with. `trains`: it needs training to be used.
-    `prunes`: it sets weights to zero and leaves their bits to others (`Pruning`). `legal`: what a user must know before
-    shipping it."""
+    before it when both are; `conflicts`: methods it cannot be combined with. `trains`: it learns something in training,
+    and without a torch model it cannot be used. `prunes`: it sets weights to zero and leaves their bits to others
+    (`Pruning`). `reshapes`: it removes channels, so that layers have other shapes. `legal`: what a user must know
+    before shipping it."""
 
     name: str
     title: str
@@ -33,6 +36,7 @@ class Card:
     conflicts: tuple[str, ...] = ()
     trains: bool = False
     prunes: bool = False
+    reshapes: bool = False
     legal: str = ""
 
 
@@ -64,6 +68,9 @@ class Applied:
     precisions: Mapping[str, Precision] = field(default_factory=dict)
     grids: dict[str, Grid] = field(default_factory=dict)
 
+    def price(self, costs: Mapping[str, Cost]) -> None:
+        """Called once before `settle` with what zeros cost in each layer, where the method wants to know."""
+
     def settle(self, inputs: Sequence[np.ndarray]) -> None:
         """Called once before training with calibration inputs, float32 [1, ...] each."""
 
@@ -76,6 +83,15 @@ class Applied:
 
     def freeze(self) -> None:
         """Fixes masks and grids; called once, before the last phase of training."""
+
+    def zeros(self) -> dict[str, Tensor]:
+        """Module path to what would stay of its weight if training stopped now (bool in its shape), of a method that
+        prunes."""
+        return {}
+
+    def undecayed(self) -> frozenset[str]:
+        """Names of parameters of `model` that weight decay must leave alone."""
+        return frozenset()
 
     def bake(self) -> nn.Module:
         """The plain module to export: parametrizations removed, values exactly as they were trained."""
@@ -113,11 +129,21 @@ class Method(Protocol):
 
 
 class Pruning(Method, Protocol):
-    """A method whose CARD says that it prunes. Its zeros are set in the exported graph, before that is quantised."""
+    """A method whose CARD says that it prunes: after training its masks are fixed zeros, which other methods and the
+    exporter leave as they are."""
 
-    def keep(self, weights: Mapping[str, Weight], settings: Mapping[str, Setting]) -> dict[str, np.ndarray]:
-        """Layer to what stays of its weight, bool in its shape, for those of `weights` (by layer) that lose something.
-        Warns NoEffectWarning when nothing goes."""
+    def keep(
+        self,
+        weights: Mapping[str, Weight],
+        settings: Mapping[str, Setting],
+        costs: Mapping[str, Cost] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Without training: layer to what stays of its weight, bool in its shape, for those of `weights` (by layer)
+        that lose something. Warns NoEffectWarning when nothing goes."""
+        ...
+
+    def priced(self, settings: Mapping[str, Setting]) -> dict[str, BlockPattern]:
+        """The layers whose zeros must be timed on the device first, and in which blocks."""
         ...
 
     def feature(self, setting: Setting) -> str:

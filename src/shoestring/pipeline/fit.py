@@ -9,6 +9,7 @@ from typing import Any
 from shoestring.core.budget import Budget
 from shoestring.core.errors import BadInput, NoEffectWarning
 from shoestring.core.receipt import Receipt
+from shoestring.core.trail import Trail
 from shoestring.deploy import parity, runtimes, shoe
 from shoestring.deploy.check import trust
 from shoestring.deploy.counts import counts
@@ -16,16 +17,17 @@ from shoestring.deploy.materialise import materialise
 from shoestring.deploy.normal_form import require
 from shoestring.measure.machine import pinned
 from shoestring.pipeline.artifact import Story, contents, measured
-from shoestring.pipeline.asked import asked
+from shoestring.pipeline.asked import Asked, asked
 from shoestring.pipeline.device import here
 from shoestring.pipeline.learned import learn, lowered
-from shoestring.pipeline.notes import how, what, worse, zeroed
+from shoestring.pipeline.notes import how, reshaped, what, worse, zeroed
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.plan import INT8, Chosen, everywhere, planned
 from shoestring.pipeline.post_training import eight_bit
-from shoestring.pipeline.pruning import multiplications, prune, written, zeros
+from shoestring.pipeline.pruning import multiplications, written, zeros
 from shoestring.pipeline.receipt import Case, Progress, measure
 from shoestring.pipeline.samples import Samples
+from shoestring.pipeline.shaping import Shaping, shape
 from shoestring.pipeline.stopwatch import fastest
 from shoestring.pipeline.table import FLOAT, LatencyTable, latency_table
 from shoestring.train import checkpoint
@@ -38,14 +40,16 @@ PARITY_INPUTS = 8
 
 @dataclass(frozen=True)
 class Request:
-    """`methods`: as written (`int8`, `lsq+:w4a4`); none lets the planner choose. `recipe`: how to train, for methods
-    that do; None applies and exports without. `runtime`: None takes the fastest here for the 8-bit network. `seconds`:
-    how long the receipt may time. `preprocess`, `labels`: go into the file."""
+    """`methods`: as written (`int8`, `block_ltp:4x1@80%`), one for channels, one for zeros, one for bits; none lets the
+    planner choose. `recipe`: how to train, for methods that do, which share its epochs; None applies and exports
+    without. `start`: weights of a point of a sparsity trail, to go on from. `runtime`: None takes the fastest here for
+    the 8-bit network. `seconds`: how long the receipt may time. `preprocess`, `labels`: go into the file."""
 
     out: Path
     budget: Budget = field(default_factory=Budget)
     methods: tuple[str, ...] = ()
     recipe: Recipe | None = None
+    start: Path | None = None
     runtime: str | None = None
     threads: int = 1
     batch: int = 1
@@ -59,16 +63,23 @@ class Request:
         """The folder in which a training that is under way keeps its state, beside the file to come."""
         return self.out.with_suffix(".training")
 
+    @property
+    def trail(self) -> Path:
+        """The folder for the sparsities that a pruning run passes through, beside the file."""
+        return self.out.with_suffix(".trail")
+
 
 @dataclass(frozen=True)
 class Fitted:
-    """What `fit` hands back: the file is on disk, the receipt is in it."""
+    """What `fit` hands back: the file is on disk, the receipt is in it. `trail`: the sparsities that a pruning run
+    passed through, in `Request.trail` with weights to go on from."""
 
     path: Path
     receipt: Receipt
     table: LatencyTable
     chosen: Chosen
     parity: parity.Parity
+    trail: Trail | None = None
 
 
 def fit(original: Original, samples: Samples, request: Request, progress: Progress | None = None) -> Fitted | None:
@@ -84,21 +95,30 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
     here(request.runtime or runtimes.NAMES[0], request.threads)  # refuses now what it would refuse later
     if request.budget.get("micronet"):
         counts(original.graph)  # the same: an operator that the score has no rule for
-    method, settings = asked(original, request.methods, request.recipe)
+    *shaping, bits = asked(original, request.methods, request.recipe)
+    method, recipe = bits.method, _share(request.recipe, [*shaping, bits])
+
+    pruned = None
+    if shaping or request.start is not None:
+        way = Shaping(recipe, request.checkpoints, request.trail, request.start, request.threads)
+        pruned = shape(original, samples, shaping, method.CARD.trains, way, report)
+        if pruned is None:
+            return None
+    student = pruned.original if pruned else original
+    settings = bits.settings(student)
 
     learned = None
     if method.CARD.trains:
-        learned = learn(original, samples, method, settings, request.recipe, request.checkpoints, report)
+        folder = request.checkpoints / method.CARD.name
+        learned = learn(original, pruned, samples, method, settings, recipe, folder, report)
         if not learned.leader:
             return None
-    pruned = prune(original, method, settings) if method.CARD.prunes else None
 
     report("calibrating", 0.0)
-    network = eight_bit(original, samples, None if learned or pruned else next(iter(settings.values())))
-    made8 = dense8 = network.build()
-    if pruned is not None:
-        network = eight_bit(pruned.original, samples)
-        made8 = network.build()
+    setting8 = None if learned else next(iter(settings.values()))
+    dense = eight_bit(original, samples, setting8)
+    network = eight_bit(student, samples, setting8) if pruned else dense
+    dense8, made8 = dense.build(), network.build()
     report("calibrating", 1.0)
 
     device = here(request.runtime or fastest(made8, request.threads), request.threads)
@@ -112,7 +132,6 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
         chosen, subject = everywhere(network), made8
     else:
         chosen, subject = planned(original.layers, network, table, request.budget, device, report)
-
     if not chosen.quantised:
         warnings.warn("the plan leaves every layer in fp32: the file is the original", NoEffectWarning, stacklevel=2)
 
@@ -128,10 +147,10 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
         budget=str(request.budget),
         seed=request.seed,
         data=samples.provenance or {},
-        training=asdict(request.recipe) if learned and request.recipe else {},
+        training=asdict(request.recipe) if request.recipe else {},
     )
-    bits = learned.bits if learned else {}
-    made = contents(original, subject, story, request.preprocess, request.labels, bits)
+    stored = learned.bits if learned else {}
+    made = contents(original, subject, story, request.preprocess, request.labels, stored)
     empty = zeros(subject, pruned.settings) if pruned else {}
     case = Case(
         file=request.out.name,
@@ -141,12 +160,13 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
         size=shoe.size(made),
         device=device,
         layers=[layer.name for layer in original.layers if layer.weight],
-        macs=(multiplications(original.layers, {}), multiplications(original.layers, empty)),
+        macs=(multiplications(original.layers, {}), multiplications(student.layers, empty)),
         samples=samples,
         trained=original.trained,
         notes=(
-            *how(samples, network, chosen, learned),
-            *zeroed(original, pruned, empty, device),
+            *how(samples, network, chosen, learned, pruned),
+            *reshaped(original, pruned),
+            *zeroed(pruned, empty, device),
             *what(original, samples, chosen, compared),
         ),
     )
@@ -154,8 +174,14 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
     receipt = replace(receipt, notes=(*receipt.notes, *worse(receipt)))
     shoe.write(request.out, replace(made, points=(measured(made.points[0], receipt),), receipt=receipt))
     trust(materialise(made.points[0], made.members))
-    checkpoint.remove(request.checkpoints)
-    return Fitted(request.out, receipt, table, chosen, compared)
+    checkpoint.remove_all(request.checkpoints)
+    return Fitted(request.out, receipt, table, chosen, compared, pruned.trail if pruned else None)
+
+
+def _share(recipe: Recipe | None, steps: Sequence[Asked]) -> Recipe | None:
+    """The recipe of each step that trains: they have equal parts of the epochs."""
+    trained = sum(step.shapes or step.method.CARD.trains for step in steps)
+    return None if recipe is None else replace(recipe, epochs=recipe.epochs / trained)
 
 
 def _gated(budget: Budget, original: Original, samples: Samples) -> Budget:

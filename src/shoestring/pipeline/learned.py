@@ -1,12 +1,10 @@
 """Methods that learn: the method at work on a copy of the network, trained to follow the original, as a graph."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-import torch
 from onnx import ModelProto
 
 from shoestring.compress.method import Setting
@@ -15,13 +13,14 @@ from shoestring.core.errors import BadInput
 from shoestring.deploy import matmul_nbits
 from shoestring.deploy.export import export
 from shoestring.deploy.learned import realise
+from shoestring.graph.masks import hold
+from shoestring.pipeline.following import Place, follow
 from shoestring.pipeline.original import Original
+from shoestring.pipeline.pruning import Pruned
 from shoestring.pipeline.receipt import Progress
 from shoestring.pipeline.samples import Samples
 from shoestring.pipeline.stopwatch import milliseconds
-from shoestring.train.loop import train
 from shoestring.train.recipe import Recipe
-from shoestring.train.run import Hooks
 
 # Of weight decay at so few bits, as a share: rounding regularises already (arXiv 1902.08153, section 3.3).
 _DECAY = {2: 0.25, 3: 0.5}
@@ -42,6 +41,7 @@ class Learned:
 
 def learn(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before made
     original: Original,
+    pruned: Pruned | None,
     samples: Samples,
     method: ModuleType,
     settings: Mapping[str, Setting],
@@ -49,37 +49,28 @@ def learn(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before ma
     folder: Path,
     report: Progress,
 ) -> Learned:
-    """Applies `method`, starts its grids from the calibration inputs, trains by `recipe` (None: not at all), and
-    exports what came of it. A run that was stopped goes on from the checkpoint in `folder`. Raises BadInput when there
-    is no torch model, nothing to train on, or `folder` holds another run."""
-    if original.model is None:
+    """Applies `method` to the original, or to what is left of it after pruning, whose zeros stay; starts its grids from
+    the calibration inputs, trains by `recipe` (None: not at all) to follow the original, and exports what came of it. A
+    run that was stopped goes on from the checkpoint in `folder`. Raises BadInput when there is no torch model, nothing
+    to train on, or `folder` holds another run."""
+    student = (pruned.original if pruned else original).model
+    if original.model is None or student is None:
         raise BadInput(
             f"{original.name}: {method.CARD.name} trains, and an .onnx file cannot be trained; give the torch model as "
             "module:factory, or use --method int8"
         )
     report("starting the grids", 0.0)
-    applied = method.apply(original.model, settings)
+    applied = method.apply(student, settings)
+    hold(applied.model, pruned.masks if pruned else {})
     applied.settle(samples.calibration)
     report("starting the grids", 1.0)
     bits = {name: precision.weights for name, precision in applied.precisions.items()}
-    leader = True
+    epochs = (recipe.epochs if recipe else 0.0) + (pruned.epochs if pruned else 0.0)
     if recipe is not None:
-        if samples.training is None:
-            raise BadInput("--epochs: there is nothing to train on; give --data DIR")
-        trained = train(
-            applied.model,
-            samples.training,
-            _fitting(recipe, bits),
-            Hooks(applied.penalty, applied.on_step, applied.freeze),
-            teacher=original.model if recipe.distil else None,
-            folder=folder,
-            identity=_identity(original, samples, settings),
-            progress=report,
-        )
-        leader = trained.leader
-    epochs = recipe.epochs if recipe else 0.0
-    if not leader:
-        return Learned(ModelProto(), bits, epochs, leader)
+        told = {name: str(setting) for name, setting in settings.items()}
+        fitted = _fitting(recipe, bits)
+        if not follow(original, student, applied, samples, fitted, Place(folder, told), report):
+            return Learned(ModelProto(), bits, epochs, leader=False)
     report("exporting", 0.0)
     graph = realise(export(applied.bake(), original.input), applied.grids)
     report("exporting", 1.0)
@@ -102,17 +93,3 @@ def _fitting(recipe: Recipe, bits: Mapping[str, int]) -> Recipe:
     least = min(bits.values())
     rate = recipe.lr * (_RATE_8 if least == 8 else 1.0)
     return replace(recipe, lr=rate, weight_decay=recipe.weight_decay * _DECAY.get(least, 1.0))
-
-
-def _identity(original: Original, samples: Samples, settings: Mapping[str, Setting]) -> dict[str, object]:
-    """What makes a run this run: a checkpoint of another one must not be continued."""
-    assert original.model is not None, "asked above"
-    weights = hashlib.sha256()
-    for name, tensor in original.model.state_dict().items():
-        weights.update(name.encode())
-        weights.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim else b"")
-    return {
-        "network": weights.hexdigest(),
-        "settings": {name: str(setting) for name, setting in settings.items()},
-        "data": dict(samples.provenance or {}),
-    }

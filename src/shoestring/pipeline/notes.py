@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
+from shoestring.compress import METHODS
 from shoestring.core.device import Device
 from shoestring.core.receipt import Receipt
 from shoestring.deploy import parity
@@ -17,17 +18,20 @@ from shoestring.pipeline.samples import Samples
 _WORTH_A_WORD = 1.03  # smaller differences to dense 8 bits come and go with the weather
 
 
-def how(samples: Samples, network: EightBit, chosen: Chosen, learned: Learned | None) -> tuple[str, ...]:
+def how(
+    samples: Samples, network: EightBit, chosen: Chosen, learned: Learned | None, pruned: Pruned | None = None
+) -> tuple[str, ...]:
     """How the file came to be: by training, or without."""
     if learned is None:
+        epochs = pruned.epochs if pruned else 0.0
+        done = f"Trained for {_epochs(epochs)}; then" if epochs else "No training was done:"
         tried = ", ".join(f"{name} {points:.1f} pt" for name, points in network.tried.items()) or "no other was tried"
         return (
-            f"No training was done: {len(chosen.quantised)} of {len(chosen.picks)} layers in 8 bits, calibrated on "
+            f"{done} {len(chosen.quantised)} of {len(chosen.picks)} layers in 8 bits, calibrated on "
             f"{len(samples.calibration)} inputs.",
             f"Ranges by {network.rule} (divergence on held-out inputs: {tried}).",
         )
-    epochs = f"{learned.epochs:g} epoch{'' if learned.epochs == 1 else 's'}"
-    done = f"Trained for {epochs}" if learned.epochs else "No training was done: the grids as started"
+    done = f"Trained for {_epochs(learned.epochs)}" if learned.epochs else "No training was done: the grids as started"
     told = ", ".join(f"{count} at {bits}" for bits, count in sorted(Counter(learned.bits.values()).items()))
     notes = [f"{done}. Bits of weights: {told}, of {len(learned.bits)} layers."]
     products = sum(node.op_type == OPERATOR for node in learned.graph.graph.node)
@@ -41,15 +45,37 @@ def how(samples: Samples, network: EightBit, chosen: Chosen, learned: Learned | 
     return tuple(notes)
 
 
-def zeroed(original: Original, pruned: Pruned | None, empty: Mapping[str, float], device: Device) -> tuple[str, ...]:
-    """What was pruned, and what the runtime makes of it. `empty`: layer to its share of zeros."""
+def _epochs(epochs: float) -> str:
+    return f"{epochs:g} epoch{'' if epochs == 1 else 's'}"
+
+
+def reshaped(original: Original, pruned: Pruned | None) -> tuple[str, ...]:
+    """How many channels were taken away."""
+    if pruned is None or not pruned.reshaped:
+        return ()
+    before = {layer.name: layer.weight[0] for layer in original.layers if layer.weight}
+    after = {layer.name: layer.weight[0] for layer in pruned.original.layers if layer.weight}
+    fewer = [name for name in before if name in after and after[name] < before[name]]
+    macs = 1 - multiplications(pruned.original.layers, {}) / multiplications(original.layers, {})
+    return (
+        f"Channels: {sum(before.values()) - sum(after.values())} of {sum(before.values())} outputs are gone, in "
+        f"{len(fewer)} layers; with them {100 * macs:.1f} % of the multiplications.",
+    )
+
+
+def zeroed(pruned: Pruned | None, empty: Mapping[str, float], device: Device) -> tuple[str, ...]:
+    """What was set to zero, what the runtime makes of it, and what is to be known before it is shipped. `empty`: layer
+    to its share of zeros."""
     if pruned is None or not empty:
         return ()
-    sizes = {first_call(layer.name, empty): layer.weights for layer in original.layers}
+    layers = pruned.original.layers
+    sizes = {first_call(layer.name, empty): layer.weights for layer in layers}
     gone = sum(share * sizes[name] for name, share in empty.items())
-    left = multiplications(original.layers, empty) / multiplications(original.layers, {})
+    left = multiplications(layers, empty) / multiplications(layers, {})
+    methods = ", ".join(dict.fromkeys(setting.method for setting in pruned.settings.values()))
+    done = f"while it trained ({methods})" if pruned.epochs else "in one shot, without training to make up for it"
     told = [
-        "Pruned in one shot, without training to make up for it: "
+        f"Pruned {done}: "
         f"{100 * gone / sum(sizes[name] for name in empty):.1f} % of the weights of {len(empty)} layers are zero. They "
         f"are {100 * gone / sum(sizes.values()):.1f} % of all, in {100 * (1 - left):.1f} % of the multiplications."
     ]
@@ -57,6 +83,8 @@ def zeroed(original: Original, pruned: Pruned | None, empty: Mapping[str, float]
         entry = device.verdict(feature)
         said = f"{entry.verdict}. {entry.note} ({entry.source})" if entry else "nobody has measured what it does."
         told.append(f"{device.runtime}, {feature}: {said}")
+    used = dict.fromkeys(setting.method for setting in pruned.settings.values())
+    told += [f"{name}: {METHODS[name].CARD.legal}." for name in used if METHODS[name].CARD.legal]
     return tuple(told)
 
 

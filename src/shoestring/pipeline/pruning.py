@@ -1,15 +1,18 @@
-"""Pruning in one shot: zeros in the exported graph, before it is quantised, and what they save on paper."""
+"""What pruning leaves: in one shot, zeros in the exported graph before it is quantised; and what they save on paper."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 
 import numpy as np
 from onnx import ModelProto
+from torch import Tensor
 
 from shoestring.compress import METHODS
 from shoestring.compress.method import Setting, Weight
+from shoestring.core.cost import Cost
 from shoestring.core.layer import Layer
+from shoestring.core.trail import Trail
 from shoestring.deploy.weights import weights, with_weights
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.plan import INT8
@@ -17,23 +20,39 @@ from shoestring.pipeline.plan import INT8
 
 @dataclass(frozen=True)
 class Pruned:
-    """`original`: with zeros in its graph, the layers in `settings`. `features`: entries of the capability contract
-    that say what a runtime does with them."""
+    """`original`: the network without what was taken away. `settings`: of the layers that lost something, by method
+    and layer. `features`: entries of the capability contract that say what a runtime does with zeros. `masks`: module
+    path to what stays of its weight, for methods to come. `epochs`: of training so far. `trail`: the sparsities that
+    it passed through."""
 
     original: Original
-    settings: Mapping[str, Setting]
-    features: tuple[str, ...]
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
+    reshaped: Mapping[str, Setting] = field(default_factory=dict)
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+    epochs: float = 0.0
+    trail: Trail | None = None
 
 
-def prune(original: Original, method: ModuleType, settings: Mapping[str, Setting]) -> Pruned:
-    """Applies a method that prunes to the float graph, by layer. Warns NoEffectWarning when nothing goes."""
+def prune(
+    original: Original,
+    method: ModuleType,
+    settings: Mapping[str, Setting],
+    costs: Mapping[str, Cost] | None = None,
+) -> Pruned:
+    """Applies a method that prunes to the float graph in one shot, by layer. `costs`: of the layers that it wants
+    priced. Warns NoEffectWarning when nothing goes."""
     groups = {layer.name: layer.groups for layer in original.layers}
     found = {name: Weight(value, groups.get(name, 1)) for name, value in weights(original.graph).items()}
-    kept = method.keep(found, settings)
+    kept = method.keep(found, settings, costs)
     graph = with_weights(original.graph, {name: np.where(mask, found[name].values, 0) for name, mask in kept.items()})
     own = {name: settings[name] for name in kept}
-    features = dict.fromkeys(method.feature(setting) for setting in own.values())
-    return Pruned(replace(original, graph=graph), own, tuple(features))
+    return Pruned(replace(original, graph=graph), own, features(method, own))
+
+
+def features(method: ModuleType, settings: Mapping[str, Setting]) -> tuple[str, ...]:
+    """The entries of the capability contract that speak of the zeros of `settings`."""
+    return tuple(dict.fromkeys(method.feature(setting) for setting in settings.values()))
 
 
 def zeros(model: ModelProto, layers: Collection[str]) -> dict[str, float]:
@@ -53,12 +72,17 @@ def first_call(layer: str, names: Collection[str]) -> str:
 
 
 def written(settings: Mapping[str, Setting], pruned: Pruned | None) -> dict[str, str]:
-    """Layer to its settings as a file tells them. After pruning all layers are quantised, and those that lost nothing
-    are only that."""
-    if pruned is None:
-        return {name: str(setting) for name, setting in settings.items()}
-    own = {name: pruned.settings.get(first_call(name, pruned.settings)) for name in settings}
-    return {name: f"{setting}, {INT8}" if setting else INT8 for name, setting in own.items()}
+    """Layer to its settings as a file tells them, in the order in which they applied. `settings`: of the method that
+    decided on bits; what is written of `int8` is that."""
+    found = {}
+    for name, setting in settings.items():
+        told = [str(setting) if setting.method != INT8 or pruned is None else INT8]
+        if pruned is not None:
+            for own in (pruned.settings, pruned.reshaped):
+                if first_call(name, own) in own:
+                    told.insert(0, str(own[first_call(name, own)]))
+        found[name] = ", ".join(told)
+    return found
 
 
 def pruned_layers(methods: object) -> list[str]:

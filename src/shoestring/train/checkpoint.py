@@ -57,6 +57,13 @@ def remove(folder: Path) -> None:
         folder.rmdir()
 
 
+def remove_all(folder: Path) -> None:
+    """`remove` for `folder` and for the runs inside it, one folder each."""
+    for inside in [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else ():
+        remove(inside)
+    remove(folder)
+
+
 def _plain(identity: Mapping[str, Any]) -> Any:
     """As JSON gives it back: tuples become lists, keys strings."""
     return json.loads(json.dumps(identity))

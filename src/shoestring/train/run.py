@@ -1,7 +1,7 @@
 """A run: everything that changes from step to step, which is also everything a checkpoint holds."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,13 @@ from shoestring.train.recipe import Recipe
 class Hooks:
     """What a method wants of training. `penalty`: added to the loss of a step. `on_step`: called after each step with
     the share of the run that is done. `freeze`: called once, before the last phase; a parameter it takes the gradient
-    from stays as it is. A run that is continued calls the last two again, then restores parameters and buffers."""
+    from stays as it is. A run that is continued calls these two again, then restores parameters and buffers.
+    `undecayed`: names of parameters that weight decay leaves alone."""
 
     penalty: Callable[[], Tensor | float] = lambda: 0.0
     on_step: Callable[[float], object] = lambda progress: None
     freeze: Callable[[], object] = lambda: None
+    undecayed: Collection[str] = ()
 
 
 class Run:
@@ -38,7 +40,7 @@ class Run:
         self.freezes = recipe.freezes(self.total)
         self.step, self.frozen, self.seconds, self.history = 0, False, 0.0, list[float]()
         self.loss = torch.zeros((), dtype=torch.float64, device=world.device)
-        policy = groups(model, recipe.weight_decay)
+        policy = groups(model, recipe.weight_decay, self.hooks.undecayed)
         if not policy:
             raise BadInput("model: none of its parameters requires a gradient; there is nothing to train")
         self.optimiser = torch.optim.SGD(policy, recipe.lr, recipe.momentum, nesterov=recipe.momentum > 0)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from shoestring.compress.magnitude.settings import DENSE, Blocks, Magnitude, assign, parse
+from shoestring.compress.magnitude.settings import Magnitude, assign, parse
+from shoestring.core.blocks import DENSE, Blocks
 from shoestring.core.errors import BadInput
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, Layer
 from shoestring.core.pattern import BlockPattern
@@ -31,7 +32,9 @@ def written(text: str, layers: tuple[Layer, ...] = LAYERS) -> dict[str, str]:
 
 
 def test_words_in_any_order() -> None:
-    wanted = Magnitude(Blocks(FOUR, 80), "global", (("blocks.1.*", Blocks(BlockPattern(8, 1), 12.5)), ("x", DENSE)))
+    wanted = Magnitude(
+        Blocks(FOUR, 80), "global", layers=(("blocks.1.*", Blocks(BlockPattern(8, 1), 12.5)), ("x", DENSE))
+    )
     for text in ("4x1@80%:global:blocks.1.*=8x1@12.5%:x=dense", "blocks.1.*=8x1@12.5%:global:x=dense:4x1@80.0%"):
         assert parse(text) == wanted
     assert parse("uniform") == Magnitude(scope="uniform")

@@ -22,6 +22,7 @@ from shoestring.graph.edges import Edge, edges, insert
 from shoestring.graph.fold import fold, foldable
 from shoestring.graph.marker import MARKER
 from shoestring.graph.nodes import MOVE, PAD, called, does
+from shoestring.graph.parametrized import before, make_plain, transforms
 
 Layer = nn.Conv1d | nn.Conv2d | nn.Linear
 
@@ -72,11 +73,12 @@ class Quantised(Applied):
         for path in set(self.norms.values()):
             behind: Any = plain.get_submodule(path)
             if parametrize.is_parametrized(behind):
-                _make_plain(behind, behind.weight)
+                make_plain(behind, behind.weight)
         for path in self.settings:
             layer = _layer(plain, path)
-            codes, steps = _weight_quantiser(layer).codes(_float_weight(layer))
-            _make_plain(layer, codes * steps.reshape(-1, *[1] * (codes.ndim - 1)))
+            quantiser = _weight_quantiser(layer)
+            codes, steps = quantiser.codes(before(layer, quantiser))
+            make_plain(layer, codes * steps.reshape(-1, *[1] * (codes.ndim - 1)))
             norm = plain.get_submodule(self.norms[path]) if path in self.norms else None
             self.grids[path] = _folded(codes, steps, norm, self.settings[path].bits.weights)
         plain = fold(plain)
@@ -162,28 +164,14 @@ def _start(quantiser: ActivationQuantiser, activated: bool, setting: Lsq) -> Non
 
 
 def _weight_quantiser(layer: Layer) -> WeightQuantiser:
-    found: Any = layer.parametrizations.weight[0]  # type: ignore[index, union-attr]  # a list of modules
-    assert isinstance(found, WeightQuantiser), "the first parametrization is ours"
+    found = transforms(layer)[-1]
+    assert isinstance(found, WeightQuantiser), "the last parametrization is ours"
     return found
-
-
-def _make_plain(module: nn.Module, weight: Tensor) -> None:
-    """Takes the parametrization off. Torch's own function would take the weight off the module's class, which copies of
-    a parametrized module share."""
-    del module.parametrizations
-    module.__class__ = type(module).__bases__[0]
-    module.weight = nn.Parameter(weight, requires_grad=False)
 
 
 def _layer(model: nn.Module, path: str) -> Layer:
     found = model.get_submodule(path)
     assert isinstance(found, nn.Conv1d | nn.Conv2d | nn.Linear), "`apply` looked"
-    return found
-
-
-def _float_weight(layer: Layer) -> Tensor:
-    """What is trained under the parametrization."""
-    found: Tensor = layer.parametrizations.weight.original  # type: ignore[assignment, union-attr]
     return found
 
 

@@ -4,28 +4,36 @@ import copy
 import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import fx, nn
 
-from shoestring.compress.magnitude.masks import masks
-from shoestring.compress.magnitude.settings import GLOBAL, MOST, UNIFORM, Blocks, Magnitude
-from shoestring.compress.method import Applied, Card, Setting, Weight
+from shoestring.compress.magnitude.selection import allotted, kept, own
+from shoestring.compress.magnitude.settings import MILLISECONDS, TAYLOR, UNIFORM, Magnitude
+from shoestring.compress.magnitude.training import Gradual, ScoredMask
+from shoestring.compress.method import Card, Setting, Weight
+from shoestring.core.blocks import Blocks
+from shoestring.core.cost import Cost
 from shoestring.core.counts import Counts, sparse
 from shoestring.core.device import Device
 from shoestring.core.errors import BadInput, NoEffectWarning
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, Layer
-from shoestring.core.pattern import BlockPattern
+from shoestring.core.pattern import BlockPattern, NMPattern
 from shoestring.core.precision import FLOAT, Precision
-from shoestring.graph.fold import fold
+from shoestring.graph.masks import Mask, groups_of, layer_at, norms
+from shoestring.graph.parametrized import put_first
 
 CARD = Card(
     name="magnitude",
-    title="the smallest blocks of weights set to zero, without training",
-    paper="Han et al., Learning both Weights and Connections for Efficient Neural Networks, arXiv 1506.02626; blocks: "
-    "Narang et al., Block-Sparse Recurrent Neural Networks, arXiv 1711.02782",
+    title="the smallest blocks of weights set to zero, little by little while the network trains",
+    paper="Zhu and Gupta, To prune, or not to prune, arXiv 1710.01878; blocks: Narang et al., Block-Sparse Recurrent "
+    "Neural Networks, arXiv 1711.02782; N:M: Zhou et al., arXiv 2102.04010; Taylor scores: Molchanov et al., "
+    "arXiv 1906.10771; regrowth: Lin et al., Dynamic Model Pruning with Feedback, arXiv 2006.07253",
     kinds=(CONV, DEPTHWISE, LINEAR),
+    after=("channels",),
+    conflicts=("ltp", "block_ltp"),
     prunes=True,
 )
 _OPTIONS = tuple(Blocks(BlockPattern(4, 1), percent) for percent in (50, 70, 80, 90))
@@ -36,86 +44,106 @@ def options(layer: Layer, device: Device) -> tuple[Setting, ...]:
     del device
     if layer.kind not in CARD.kinds:
         return ()
-    pattern = _OPTIONS[0].pattern.within(layer.weight, layer.groups)
+    pattern = BlockPattern(4, 1).within(layer.weight, layer.groups)
     return tuple(Magnitude(Blocks(pattern, blocks.percent), UNIFORM) for blocks in _OPTIONS)
 
 
 def lower(module: nn.Module, setting: Setting) -> tuple[nn.Module, Precision]:
     """A copy with the layer's own smallest blocks at zero, whatever the others are like."""
-    lowered, weight = copy.deepcopy(module), _weight(module)
-    (mask,) = masks([weight], own(setting).blocks.pattern, own(setting).blocks.percent)
-    _clear(lowered, mask)
+    lowered = copy.deepcopy(module)
+    assert isinstance(lowered, nn.Conv1d | nn.Conv2d | nn.Linear), "a layer of the card's kinds"
+    weight = Weight(lowered.weight.detach().numpy(), groups_of(lowered))
+    for mask in kept({"": weight}, {"": replace(own(setting), scope=UNIFORM)}, {}).values():
+        with torch.no_grad():
+            lowered.weight.masked_fill_(torch.from_numpy(~mask), 0)
     return lowered, FLOAT
 
 
 def counts(layer: Layer, setting: Setting) -> Counts:
     """As if every block were full, and every layer lost the same share where one threshold is set for all."""
     blocks = own(setting).blocks
-    pattern, number = blocks.pattern, 0
-    if blocks.percent:
+    pattern, number, block = blocks.pattern, 0, 1
+    if isinstance(pattern, NMPattern):
+        number = layer.weights
+    elif blocks.percent:
         rows = layer.groups * -(-(layer.weight[0] // layer.groups) // pattern.outputs)
         number = rows * -(-layer.weight[1] // pattern.inputs) * math.prod(layer.weight[2:])
-    block = pattern.outputs * pattern.inputs
+        block = pattern.outputs * pattern.inputs
     removed = int(blocks.percent * layer.weights / 100 // block) * block
     return sparse(layer, layer.weights - removed, number)
 
 
-def keep(weights: Mapping[str, Weight], settings: Mapping[str, Setting]) -> dict[str, np.ndarray]:
+def priced(settings: Mapping[str, Setting]) -> dict[str, BlockPattern]:
+    """The layers that share a budget of milliseconds."""
+    chosen = {name: own(setting) for name, setting in settings.items()}
+    return {
+        name: setting.blocks.pattern
+        for name, setting in chosen.items()
+        if setting.scope == MILLISECONDS and isinstance(setting.blocks.pattern, BlockPattern)
+    }
+
+
+def keep(
+    weights: Mapping[str, Weight], settings: Mapping[str, Setting], costs: Mapping[str, Cost] | None = None
+) -> dict[str, np.ndarray]:
     """Layer to what stays of its weight: bool in its shape. `weights`: folded, by layer; those without a setting stay
-    whole. Warns NoEffectWarning when nothing that was not zero goes."""
-    together: dict[Magnitude, list[str]] = {}
-    for name in weights:
-        if name in settings and own(settings[name]).blocks.percent:
-            together.setdefault(own(settings[name]), []).append(name)
-    kept: dict[str, np.ndarray] = {}
-    for setting, names in together.items():
-        pattern, percent = setting.blocks.pattern, setting.blocks.percent
-        for group in [names] if setting.scope == GLOBAL else [[name] for name in names]:
-            most = MOST if setting.scope == GLOBAL else percent
-            kept.update(zip(group, masks([weights[name] for name in group], pattern, percent, most), strict=True))
-    if not any(weights[name].values[~mask].any() for name, mask in kept.items()):
+    whole. Warns NoEffectWarning when nothing that was not zero goes. Raises BadInput for what only training can do."""
+    chosen = {name: own(settings[name]) for name in weights if name in settings}
+    for setting in chosen.values():
+        if setting.score == TAYLOR or setting.permute:
+            word = TAYLOR if setting.score == TAYLOR else "permute"
+            raise BadInput(f"magnitude: {word} needs a torch model, and {TAYLOR} training; leave it out")
+    own_weights = {name: weights[name] for name in chosen}
+    found = kept(own_weights, chosen, allotted(own_weights, chosen, costs))
+    if not any(weights[name].values[~mask].any() for name, mask in found.items()):
         warnings.warn("magnitude removed no weight", NoEffectWarning, stacklevel=2)
-    return kept
+    return found
 
 
 def feature(setting: Setting) -> str:
     """The entry of the capability contract that says what a runtime does with the zeros."""
-    return "unstructured zeros" if own(setting).blocks.pattern == BlockPattern(1, 1) else "block zeros"
+    pattern = own(setting).blocks.pattern
+    if isinstance(pattern, NMPattern):
+        return "N:M zeros"
+    return "unstructured zeros" if pattern == BlockPattern(1, 1) else "block zeros"
 
 
-def apply(model: nn.Module, settings: Mapping[str, Setting]) -> Applied:
-    """A copy of `model` (captured) with zeros. Layers have the inventory's names (`conv:2` is the second call of
-    `conv`, and has its weight). Batch norms stay in place; they are folded to choose what goes. Raises BadInput when a
-    layer is not a convolution or linear layer of the model."""
+def apply(model: nn.Module, settings: Mapping[str, Setting]) -> Gradual:
+    """A copy of `model` (captured) with masks, all open until training goes on or `freeze` is called. Layers have the
+    inventory's names (`conv:2` is the second call of `conv`, and has its weight). Batch norms stay in place; with them
+    in mind it is chosen what goes. Raises BadInput when a layer is not a convolution or linear layer of the model."""
     if not isinstance(model, fx.GraphModule):
         raise BadInput(
             f"magnitude: {type(model).__name__} is not captured; write graph.capture.capture(model, input_shape)"
         )
-    modules = dict(model.named_modules())
-    chosen: dict[str, Setting] = {}
+    chosen: dict[str, Magnitude] = {}
     for name, setting in settings.items():
         path = name.partition(":")[0]
-        if not isinstance(modules.get(path), nn.Conv1d | nn.Conv2d | nn.Linear):
-            raise BadInput(f"magnitude: {name!r} is not a convolution or linear layer of the model")
-        chosen.setdefault(path, setting)
-    pruned, folded = copy.deepcopy(model), fold(model)
-    for path, mask in keep({path: _weight(folded.get_submodule(path)) for path in chosen}, chosen).items():
-        _clear(pruned.get_submodule(path), mask)
-    return Applied(pruned, dict.fromkeys(settings, FLOAT))
+        layer_at(model, path, CARD.name, name)
+        chosen.setdefault(path, own(setting))
+    chosen = {path: setting for path, setting in chosen.items() if setting.blocks.percent}
+    if not chosen:
+        warnings.warn("magnitude removed no weight", NoEffectWarning, stacklevel=2)
+    model = _permuted(model, chosen)
+    behind = norms(model)
+    made: dict[str, Mask] = {}
+    for path, setting in chosen.items():
+        layer = layer_at(model, path)
+        keep = torch.ones_like(layer.weight, dtype=torch.bool)
+        made[path] = (ScoredMask if setting.score == TAYLOR else Mask)(keep, setting.regrow)
+        put_first(layer, made[path])
+    return Gradual(
+        model,
+        dict.fromkeys(settings, FLOAT),
+        settings=chosen,
+        masks=made,
+        norms={path: norm for path, norm in behind.items() if path in chosen},
+    )
 
 
-def own(setting: Setting) -> Magnitude:
-    if not isinstance(setting, Magnitude):
-        raise BadInput(f"magnitude: {setting} is not a setting of magnitude")
-    return setting
-
-
-def _weight(layer: nn.Module) -> Weight:
-    assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear), "`apply` looked"
-    return Weight(layer.weight.detach().numpy(), 1 if isinstance(layer, nn.Linear) else layer.groups)
-
-
-@torch.no_grad()
-def _clear(layer: nn.Module, mask: np.ndarray) -> None:
-    assert isinstance(layer.weight, torch.Tensor), "`_weight` read it"
-    layer.weight.masked_fill_(torch.from_numpy(~mask), 0)
+def _permuted(model: fx.GraphModule, chosen: Mapping[str, Magnitude]) -> fx.GraphModule:
+    """A copy, with its channels in an order in which small blocks gather where that is asked for."""
+    asked = {path: setting for path, setting in chosen.items() if setting.permute}
+    if not asked:
+        return copy.deepcopy(model)
+    raise NotImplementedError

@@ -1,0 +1,1 @@
+"""Learned threshold pruning: `plain` is `ltp`, `blocks` is `block_ltp`."""

@@ -1,0 +1,155 @@
+"""The methods that take channels or weights away, one after the other, before bits are decided: in training when there
+is a recipe, else in one shot."""
+
+import copy
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import fx
+
+from shoestring.compress.method import Applied, Setting
+from shoestring.core.errors import BadInput, NoEffectWarning
+from shoestring.deploy.export import export
+from shoestring.graph.fold import fold
+from shoestring.graph.inventory import inventory
+from shoestring.graph.masks import cut, hold, layer_at
+from shoestring.models.weights import load_weights
+from shoestring.pipeline.asked import Asked
+from shoestring.pipeline.costs import Prices, costs
+from shoestring.pipeline.following import Place, follow
+from shoestring.pipeline.original import Original
+from shoestring.pipeline.pruning import Pruned, features, prune
+from shoestring.pipeline.receipt import Progress
+from shoestring.pipeline.samples import Samples
+from shoestring.pipeline.trail import Recorder
+from shoestring.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Shaping:
+    """How: `recipe`, None for one shot; `folder`: of checkpoints, one inside it for each method; `trail`: the folder
+    for the sparsities that a run passes through; `start`: weights of a point of one, whose zeros are held; `threads`:
+    what zeros are timed with."""
+
+    recipe: Recipe | None
+    folder: Path
+    trail: Path
+    start: Path | None = None
+    threads: int = 1
+
+
+def shape(
+    original: Original, samples: Samples, asked: Sequence[Asked], more: bool, how: Shaping, report: Progress
+) -> Pruned | None:
+    """What is left of the original after the methods of `asked`. `more`: a method that learns bits is to come, which
+    needs the torch model. None in a process that only helped to train. Raises BadInput."""
+    state = Pruned(original)
+    if how.start is not None and not any(step.method.CARD.prunes for step in asked):
+        raise BadInput(f"--from: {how.start} holds zeros for a method that prunes; add --method, as it was made with")
+    for step in asked:
+        in_modules = how.recipe is not None or more or how.start is not None or not step.method.CARD.prunes
+        in_modules = in_modules or step.method.CARD.trains
+        if in_modules:
+            shaped = _in_modules(original, state, samples, step, how, report)
+            if shaped is None:
+                return None
+            state = shaped
+        else:
+            settings = step.settings(state.original)
+            prices = _prices(state.original, step, settings, how, report)
+            found = prune(state.original, step.method, settings, prices.layers if prices else None)
+            state = replace(found, reshaped=state.reshaped)
+    return state
+
+
+def _in_modules(
+    original: Original, state: Pruned, samples: Samples, step: Asked, how: Shaping, report: Progress
+) -> Pruned | None:
+    """`state` after one more method, applied to the torch model and trained."""
+    card, settings = step.method.CARD, step.settings(state.original)
+    student = state.original.model
+    if student is None:
+        raise BadInput(
+            f"{original.name}: {card.name} works on torch modules, and an .onnx file has none; give the torch model as "
+            "module:factory, or use --method magnitude --epochs 0"
+        )
+    prices = None
+    if how.start is not None and card.prunes:
+        applied: Applied = _held(student, settings, how.start)
+    else:
+        applied = step.method.apply(student, settings)
+        prices = _prices(state.original, step, settings, how, report)
+        if prices is not None:
+            applied.price(prices.paths)
+    applied.settle(samples.calibration)
+    recorder = Recorder(original, state.original, samples, step, settings, how.trail, prices) if card.prunes else None
+    epochs = state.epochs
+    if how.recipe is not None:
+        recipe = replace(how.recipe, frozen=1.0) if how.start is not None and card.prunes else how.recipe
+        place = Place(how.folder / card.name, {name: str(setting) for name, setting in settings.items()})
+        watch = None if recorder is None or how.start is not None else recorder.watching(applied)
+        if not follow(original, student, applied, samples, recipe, place, report, watch):
+            return None
+        epochs += recipe.epochs
+    report("exporting", 0.0)
+    found = _remade(state.original, applied)
+    report("exporting", 1.0)
+    if not card.prunes:
+        return replace(state, original=found, reshaped=settings, epochs=epochs)
+    masks = applied.zeros()
+    own = {name: setting for name, setting in settings.items() if name.partition(":")[0] in masks}
+    return Pruned(
+        found,
+        own,
+        features(step.method, own),
+        state.reshaped,
+        masks,
+        epochs,
+        recorder.trail() if recorder is not None else None,
+    )
+
+
+def _remade(before: Original, applied: Applied) -> Original:
+    """The network that `applied` left, as one float graph with its layers."""
+    model = applied.bake()
+    assert isinstance(model, fx.GraphModule), "methods are applied to captured models"
+    folded = fold(model)
+    return replace(before, model=model, graph=export(folded, before.input), layers=inventory(folded, before.input))
+
+
+def _prices(
+    original: Original, step: Asked, settings: Mapping[str, Setting], how: Shaping, report: Progress
+) -> Prices | None:
+    """What zeros cost in the layers that the method wants priced, None when it wants none."""
+    patterns = step.method.priced(settings) if step.method.CARD.prunes else {}
+    return costs(original, patterns, how.threads, lambda share: report("timing zeros", share)) if patterns else None
+
+
+class _Held(Applied):
+    """Zeros that a file brought."""
+
+    masks: Mapping[str, torch.Tensor]
+
+    def zeros(self) -> dict[str, torch.Tensor]:
+        return dict(self.masks)
+
+    def bake(self) -> torch.nn.Module:
+        return cut(self.model, self.masks)
+
+
+def _held(student: torch.nn.Module, settings: Mapping[str, Setting], start: Path) -> _Held:
+    """`student` with the weights of `start`, in which the zeros of the layers of `settings` stay zeros."""
+    model = copy.deepcopy(student)
+    load_weights(model, start)
+    paths = dict.fromkeys(name.partition(":")[0] for name in settings)
+    kept = {path: layer_at(model, path).weight.detach() != 0 for path in paths}
+    masks = {path: keep for path, keep in kept.items() if not keep.all()}
+    if not masks:
+        warnings.warn(f"{start} holds no zeros in the layers that were asked for", NoEffectWarning, stacklevel=2)
+    hold(model, masks)
+    found = _Held(model)
+    found.masks = masks
+    return found
