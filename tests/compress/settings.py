@@ -60,8 +60,10 @@ ROWS: dict[str, Row] = {
             "2:4:uniform:regrow",
             "dense:uniform:blocks.?.project.0=4x4@80%:stem.0=1x1@10%",
         ),
-        wrong=("4x1", "80%", "4x1@0%", "4x1@100%", "4x1@-5%", "4X1@50%", "4x1@50", "4x1@50%:8x1@50%", "DENSE", " ")
-        + ("2:2", "4:2", "regrow:regrow", "taylor:norm", "96%", "4x1@96%"),
+        wrong=(
+            *("4x1", "80%", "4x1@0%", "4x1@100%", "4x1@-5%", "4X1@50%", "4x1@50", "4x1@50%:8x1@50%", "DENSE", " "),
+            *("2:2", "4:2", "regrow:regrow", "taylor:norm", "4x1@96%"),
+        ),
         bits={"1x1@50%": _HALF, "2:4": _HALF},
         multiplies={"1x1@50%": 32, "2:4": 32},
         left={"1x1@50%": 0.5, "2:4": 0.5},

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from shoestring.core.errors import BadInput
-from shoestring.core.pattern import BlockPattern
+from shoestring.core.pattern import BlockPattern, NMPattern, parse_pattern
 
 Case = tuple[BlockPattern, np.ndarray, int]
 
@@ -138,3 +138,30 @@ def test_the_largest_pattern_that_a_group_holds(case: Case) -> None:
     held = weight.shape[0] // groups, weight.shape[1]
     assert found == BlockPattern(min(pattern.outputs, held[0]), min(pattern.inputs, held[1]))
     assert found.within(weight.shape, groups) == found
+
+
+@given(st.integers(1, 5), st.integers(2, 6), st.integers(0, 99))
+def test_n_of_m_against_one_group_at_a_time(kept: int, of: int, seed: int) -> None:
+    kept = min(kept, of - 1)
+    rng = np.random.default_rng(seed)
+    weight = rng.integers(-4, 5, (3, int(rng.integers(1, 14)), 2)).astype(np.float32)
+    mask = NMPattern(kept, of).keep(weight)
+    assert (mask.dtype, mask.shape) == (bool, weight.shape)
+    for output, tap in np.ndindex(3, 2):
+        for start in range(0, weight.shape[1], of):
+            values = np.abs(weight[output, start : start + of, tap])
+            stays = mask[output, start : start + of, tap]
+            assert stays.sum() == min(kept, len(values))
+            assert values[stays].min(initial=9) >= values[~stays].max(initial=0)
+
+
+def test_n_of_m_is_spelt_as_it_is_read() -> None:
+    assert str(parse_pattern("2:4")) == "2:4"
+    assert parse_pattern("2:4") == NMPattern(2, 4)
+    assert parse_pattern("4x1") == BlockPattern(4, 1)
+    assert NMPattern(1, 4).percent == 75
+    assert NMPattern(2, 4).fits((8, 4, 3, 3))
+    assert not NMPattern(2, 4).fits((8, 3))
+    for text in ("4:2", "2:2", "0:4", "2:", ":4", "2:4:8", "-1:4"):
+        with pytest.raises(BadInput, match="write KEPT:OF, for example 2:4"):
+            parse_pattern(text)

@@ -4,14 +4,13 @@ from types import ModuleType
 
 from shoestring.compress import int8, magnitude
 from shoestring.compress.lsq import plain, plus
-from shoestring.compress.ltp import blocks as block_ltp
-from shoestring.compress.ltp import plain as ltp
+from shoestring.compress.ltp import blocks, single
 
 METHODS: dict[str, ModuleType] = {
     "int8": int8,
     "lsq": plain,
     "lsq+": plus,
     "magnitude": magnitude,
-    "ltp": ltp,
-    "block_ltp": block_ltp,
+    "ltp": single,
+    "block_ltp": blocks,
 }

@@ -34,7 +34,7 @@ class Recorder:
     and `trail.json`. A point is judged by the probability that it moves on the calibration inputs, so that whoever
     chooses one has not looked at what judges in the end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a fit knows
         self,
         original: Original,
         student: Original,

@@ -1,1 +1,1 @@
-"""Learned threshold pruning: `plain` is `ltp`, `blocks` is `block_ltp`."""
+"""Learned threshold pruning: `single` is `ltp`, `blocks` is `block_ltp`."""

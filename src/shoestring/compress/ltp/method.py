@@ -1,4 +1,4 @@
-"""What LTP and block LTP share as Methods; `plain` and `blocks` are the two."""
+"""What LTP and block LTP share as Methods; `single` and `blocks` are the two."""
 
 import copy
 import warnings

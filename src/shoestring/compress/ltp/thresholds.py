@@ -20,6 +20,7 @@ from shoestring.graph.blocks import sizes, spread, sums
 _LIMIT = 3.0  # of what one batch says of a threshold, in typical sizes
 _PACE = 0.03  # of what is learned as a logarithm, in typical sizes
 _FORGET = 1e-3  # of the running mean of those sizes, per answer
+_ROUND = 1e-6  # of shares in float32
 _NEAR = 4.0  # temperatures within which a block counts as near its threshold
 
 
@@ -168,10 +169,11 @@ class Threshold(nn.Module):
             self.learned.add_(torch.log(most.clamp(min=torch.finfo(most.dtype).tiny) / self.tau()))
 
     def _quantile(self, energies: Tensor, share: float) -> Tensor:
-        """The least energy below which no more than `share` of the weights lie."""
+        """Below which no more than `share` of the weights lie: half way between two energies, so that rounding does
+        not matter."""
         ranked, order = energies.flatten().sort()
-        held = self.sizes.flatten()[order].cumsum(0) / self.sizes.sum()
-        return ranked[(held <= share + 1e-6).sum().clamp(max=len(order) - 1)]
+        below = int(((self.sizes.flatten()[order].cumsum(0) / self.sizes.sum()) <= share + _ROUND).sum())
+        return (ranked[max(below - 1, 0)] * bool(below) + ranked[min(below, len(order) - 1)]) / 2
 
     @torch.no_grad()
     def decide(self, weight: Tensor) -> Tensor:

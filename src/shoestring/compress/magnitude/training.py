@@ -53,7 +53,7 @@ class Gradual(Applied):
     norms: Mapping[str, _BatchNorm] = field(default_factory=dict)
     shares: dict[str, float] | None = None
     frozen: bool = False
-    _tick: int = 0
+    _tick: int = -1
 
     def price(self, costs: Mapping[str, Cost]) -> None:
         self.shares = allotted(self._weights(), self.settings, costs)
@@ -62,9 +62,9 @@ class Gradual(Applied):
         """Masks anew, forty times a ramp, from the weights as they are; share of the ramp: cubic (arXiv 1710.01878,
         equation 1)."""
         tick = int(progress / RAMP * _UPDATES)
-        if tick > self._tick and not self.frozen:
+        if tick > max(self._tick, 0) and not self.frozen:
+            self._tick = tick
             self._update(1 - (1 - min(progress / RAMP, 1.0)) ** 3)
-        self._tick = tick
 
     def freeze(self) -> None:
         """The masks at full sparsity; from now on nothing comes back. Warns NoEffectWarning when nothing goes."""
@@ -107,7 +107,8 @@ class Gradual(Applied):
         return found
 
     def _scored(self, weights: Mapping[str, Weight]) -> dict[str, Weight]:
-        """What blocks are ranked by: `weights`, or Taylor scores in their place."""
+        """What blocks are ranked by: `weights`, or Taylor scores in their place. A run that is about to be restored has
+        none yet, and its masks will be."""
         found = dict(weights)
         for path, mask in self.masks.items():
             if isinstance(mask, ScoredMask):
@@ -115,6 +116,8 @@ class Gradual(Applied):
                 if processes.is_initialized():  # each has seen its part of the batches
                     processes.all_reduce(scores)
                 if not scores.any():
+                    if self._tick >= 0:
+                        continue
                     raise BadInput(f"magnitude: {TAYLOR} scores come from training; add --epochs N, or write norm")
                 found[path] = Weight(scores.sqrt().cpu().numpy(), weights[path].groups)
         return found
