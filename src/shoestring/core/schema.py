@@ -71,6 +71,8 @@ def read(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, list | tuple):
             raise ValueError(f"{where} is a {type(value).__name__}, not a list")
         return tuple(read(item, get_args(hint)[0], f"{where}[{i}]") for i, item in enumerate(value))
+    if get_origin(hint) is Mapping and isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: read(item, get_args(hint)[1], f"{where}[{key[:40]!r}]") for key, item in value.items()}
     if fault := mismatch(value, hint, where):
         raise ValueError(fault)
     return value

@@ -76,7 +76,7 @@ class Thresholded(Applied):
         """Two hundred times a run: sets the level at which the cost follows a cubic ramp (arXiv 1710.01878, equation 1)
         down to what was asked for and stays there, while layers go on trading with one another. With a lambda: keeps
         pushing until there is as little left as was asked for."""
-        tick = int(progress * _LOOKS)
+        tick = int(progress * _LOOKS + 1e-9)  # steps divide a run unevenly
         if tick > self._tick and not self.frozen:
             for threshold, weight in self._pairs():
                 threshold.bound(weight)

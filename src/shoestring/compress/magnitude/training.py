@@ -61,7 +61,7 @@ class Gradual(Applied):
     def on_step(self, progress: float) -> None:
         """Masks anew, forty times a ramp, from the weights as they are; share of the ramp: cubic (arXiv 1710.01878,
         equation 1)."""
-        tick = int(progress / RAMP * _UPDATES)
+        tick = int(progress / RAMP * _UPDATES + 1e-9)  # steps divide a run unevenly
         if tick > max(self._tick, 0) and not self.frozen:
             self._tick = tick
             self._update(1 - (1 - min(progress / RAMP, 1.0)) ** 3)

@@ -1,0 +1,223 @@
+"""Pruning as a stage of fit: trained zeros are exact in the file, under 8 bits and fewer; trails, and going on."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from shoestring.core.cost import Cost
+from shoestring.core.errors import BadInput, NoEffectWarning
+from shoestring.core.pattern import BlockPattern
+from shoestring.core.trail import Trail
+from shoestring.deploy import shoe
+from shoestring.deploy.normal_form import violations
+from shoestring.deploy.weights import weights
+from shoestring.pipeline.costs import Prices
+from shoestring.pipeline.fit import Fitted, Request, fit
+from shoestring.pipeline.original import Original, resolve
+from shoestring.pipeline.samples import Samples
+from shoestring.train.recipe import Recipe
+
+PROJECTS = ("blocks.0.project.0", "blocks.1.project.0")
+FOUR = BlockPattern(4, 1)
+RECIPE = Recipe(epochs=4, batch=4, lr=0.02, distil=1.0)  # twelve steps
+
+
+class Noise:
+    """Twelve inputs without labels, in another order each epoch."""
+
+    labelled = False
+
+    def __len__(self) -> int:
+        return 12
+
+    def epoch(
+        self, number: int, batch: int, start: int = 0, rank: int = 0, world: int = 1
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for index in range(start, len(self) // batch):
+            rng = np.random.default_rng([number, index])
+            yield rng.standard_normal((batch, 3, 32, 32)).astype(np.float32), np.full(batch, -1)
+
+
+@pytest.fixture
+def fitting(timed, original: Original, samples: Samples, tmp_path: Path, monkeypatch) -> Callable[..., Fitted]:
+    """`fitting("ltp:...", ...)`: a fit into `x.shoe` on onnxruntime, with timings and prices made by hand."""
+    timed({"fp32": 4.0, "int8": 2.0, "subject": 2.0, "fp32@onnxruntime": 4.0, "int8@onnxruntime": 2.0})
+    monkeypatch.setattr("shoestring.pipeline.receipt.peak_mb", lambda *_: 60.0)
+    priced = Prices(dict.fromkeys(PROJECTS, Cost((0.0, 0.9), (1.0, 0.1))), 4.0)
+    monkeypatch.setattr("shoestring.pipeline.shaping.costs", lambda *_: priced)
+    training = replace(samples, training=Noise(), provenance={"sha256": "0" * 64, "training": 12})
+
+    def run(*methods: str, original: Original = original, samples: Samples = training, **request: Any) -> Fitted:
+        given = {"out": tmp_path / "x.shoe", "runtime": "onnxruntime", "methods": methods, "recipe": RECIPE, **request}
+        done = fit(original, samples, Request(**given))
+        assert done is not None
+        return done
+
+    return run
+
+
+def codes(done: Fitted) -> dict[str, np.ndarray]:
+    graph = onnx.load_from_string(shoe.read(done.path).onnx())
+    assert violations(graph) == []
+    return weights(graph)
+
+
+@pytest.mark.parametrize(
+    ("methods", "pattern"),
+    [
+        (("ltp:1x1@70%",), BlockPattern(1, 1)),
+        (("block_ltp:4x1@50%",), FOUR),
+        (("magnitude:4x1@50%:milliseconds",), FOUR),
+        (("magnitude:4x4@50%:uniform:regrow",), BlockPattern(4, 4)),
+        (("magnitude:1x1@70%:global:taylor", "int8:full"), BlockPattern(1, 1)),
+        (("block_ltp:4x1@50%", "lsq+:w4a8"), FOUR),
+        (("lsq:w8a8", "magnitude:4x1@50%:uniform"), FOUR),
+    ],
+)
+def test_trained_zeros_are_exact_in_the_file(methods, pattern: BlockPattern, fitting, original: Original) -> None:
+    """In whole blocks, as many as were asked for; other layers have theirs; the network was trained."""
+    done = fitting(*methods)
+    found, before = codes(done), weights(original.graph)
+    percent = next(float(m.partition("@")[2].partition("%")[0]) for m in methods if "@" in m) / 100
+    gone = [pattern.sparsity(found[name]) for name in PROJECTS]
+    assert np.mean(gone) == pytest.approx(percent, abs=0.08)
+    for name, values in found.items():
+        if name not in PROJECTS and "w4" not in " ".join(methods):
+            assert np.count_nonzero(values) > 0.95 * values.size
+    told = shoe.read(done.path).provenance
+    assert told["epochs"] == 4
+    name = next(m for m in methods if "@" in m).partition(":")[0]
+    assert all(told["methods"][layer].startswith(f"{name}:") for layer in PROJECTS)
+    assert all("@" not in text for layer, text in told["methods"].items() if layer not in PROJECTS)
+    notes = " ".join(done.receipt.notes)
+    assert f"Pruned while it trained ({name})" in notes
+    assert ("patent" in notes) == ("ltp" in name)
+    assert done.parity.first_divergence is None
+    assert before.keys() == found.keys()
+
+
+def test_zeros_survive_the_training_of_bits(fitting) -> None:
+    """What was zero after pruning is zero after quantisation-aware training on top, and at the same places."""
+    alone = codes(fitting("block_ltp:4x1@50%", recipe=replace(RECIPE, epochs=2)))
+    both = codes(fitting("block_ltp:4x1@50%", "lsq+:w8a8"))  # two epochs each
+    for name in PROJECTS:
+        np.testing.assert_array_equal(FOUR.norms(alone[name]) == 0, FOUR.norms(both[name]) == 0)
+        assert not np.array_equal(alone[name], both[name])
+
+
+def test_without_training_the_thresholds_are_those_of_magnitude(fitting) -> None:
+    """--epochs 0 applies and exports: the blocks that an exact solver would take."""
+    one = codes(fitting("block_ltp:4x1@50%", recipe=None))
+    other = codes(fitting("magnitude:4x1@50%:milliseconds", recipe=None))
+    for name in PROJECTS:
+        assert np.mean((FOUR.norms(one[name]) == 0) == (FOUR.norms(other[name]) == 0)) > 0.9
+
+
+def test_the_trail(fitting, tmp_path: Path, original: Original) -> None:
+    """Points from dense to sparse, each with weights whose zeros are what the point says."""
+    done = fitting("block_ltp:4x1@60%")
+    trail = Trail.from_json(json.loads((tmp_path / "x.trail/trail.json").read_bytes()))
+    assert trail == done.trail
+    assert trail.method.startswith("block_ltp:4x1@60%")
+    assert (trail.inputs, trail.original, trail.unit) == (8, 100.0, "pt")
+    assert 5 <= len(trail.points) <= 10
+    shares = [point.zeros for point in trail.points]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.6 <= shares[-1] + 1e-6
+    sizes = {layer.name: layer.macs for layer in original.layers}
+    for index, point in enumerate(trail.points):
+        state = load_file(tmp_path / "x.trail" / point.file)
+        gone = {path: float((state[f"{path}.weight"] == 0).float().mean()) for path in PROJECTS}
+        assert {path: each[index] for path, each in trail.layers.items()} == pytest.approx(gone)
+        assert np.mean(list(gone.values())) == pytest.approx(point.zeros)
+        saved = sum(sizes[path] * share for path, share in gone.items()) / sum(sizes.values())
+        assert point.multiplications == pytest.approx(saved, abs=1e-3)
+        assert point.ms == pytest.approx(4.0 - sum(gone.values()))  # by the prices above
+        assert 0 < point.quality <= 100
+    assert [point.number for point in trail.points] == list(range(1, len(trail.points) + 1))
+    assert not (tmp_path / "x.training").exists()
+
+
+def test_going_on_from_a_point(fitting, tmp_path: Path) -> None:
+    """Its zeros stay, its weights move, with fewer bits on top too; and the original is what it is compared with."""
+    trail = fitting("block_ltp:4x1@60%").trail
+    point = trail.points[2]
+    start = tmp_path / "start.safetensors"
+    (tmp_path / "x.trail" / point.file).rename(start)
+    state = load_file(start)
+    for methods in (("block_ltp:4x1@60%",), ("block_ltp:4x1@60%", "lsq+:w4a8")):
+        done = fitting(*methods, start=start)
+        for path in PROJECTS:
+            zero = state[f"{path}.weight"].numpy() == 0
+            found = codes(done)[path]
+            assert not found[zero].any()
+            assert np.count_nonzero(found[~zero]) > 0.5 * (~zero).sum()
+    assert done.trail is None
+    with pytest.raises(BadInput, match=r"--from: .* add --method, as it was made with"):
+        fitting("lsq+:w4a8", start=start)
+    with pytest.raises(BadInput, match="does not exist"):
+        fitting("ltp", start=tmp_path / "nothing.safetensors")
+
+
+def test_weights_without_zeros_to_go_on_from(fitting, tmp_path: Path, original: Original) -> None:
+    torch.save(original.model.state_dict(), tmp_path / "dense.pt")
+    with pytest.warns(NoEffectWarning, match="holds no zeros in the layers that were asked for"):
+        fitting("ltp:1x1@60%", start=tmp_path / "dense.pt")
+
+
+def test_a_run_that_was_stopped_goes_on(fitting, samples: Samples, tmp_path: Path, monkeypatch) -> None:
+    """At any stage, to the same file and the same trail."""
+    methods = ("block_ltp:4x1@60%", "lsq+:w8a8")
+    straight = codes(fitting(*methods))
+    trail = Trail.from_json(json.loads((tmp_path / "x.trail/trail.json").read_bytes()))
+    monkeypatch.setattr("shoestring.train.loop.SAVE_SECONDS", 0.0)
+
+    class Power(Exception):
+        pass
+
+    class Cut(Noise):
+        fuse = 0
+
+        def epoch(self, *given: int, **more: int) -> Iterator[Any]:
+            for batch in super().epoch(*given, **more):
+                Cut.fuse -= 1
+                if not Cut.fuse:
+                    raise Power
+                yield batch
+
+    data = replace(samples, training=Cut(), provenance={"sha256": "0" * 64, "training": 12})
+    for fuse in (4, 5):
+        Cut.fuse = fuse
+        with pytest.raises(Power):
+            fitting(*methods, samples=data)
+    Cut.fuse = 0
+    done = fitting(*methods, samples=data)
+    assert all(np.array_equal(value, straight[name]) for name, value in codes(done).items())
+    again = Trail.from_json(json.loads((tmp_path / "x.trail/trail.json").read_bytes()))
+    assert again.layers == trail.layers
+    for one, other in zip(again.points, trail.points, strict=True):  # judged in another layout of memory, perhaps
+        assert (one.progress, one.zeros, one.file) == (other.progress, other.zeros, other.file)
+        assert one.quality == pytest.approx(other.quality, abs=1e-3)
+
+
+def test_an_onnx_file_cannot_learn(fitting, onnx_files) -> None:
+    theirs = resolve(str(onnx_files["float"]))
+    for methods in (("ltp",), ("magnitude:4x1@50%",)):
+        with pytest.raises(
+            BadInput, match=r"works on torch modules, and an .onnx file has none; .* magnitude --epochs 0"
+        ):
+            fitting(*methods, original=theirs)
+    assert fitting("magnitude:4x1@50%", original=theirs, recipe=None).trail is None
+
+
+def test_nothing_to_train_on(fitting, samples: Samples) -> None:
+    with pytest.raises(BadInput, match="there is nothing to train on"):
+        fitting("ltp", samples=samples)
