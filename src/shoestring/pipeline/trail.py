@@ -83,13 +83,14 @@ class Recorder:
         )
 
     def _resume(self, progress: float) -> None:
-        """Reads the points that this run wrote before it was stopped."""
+        """Reads the points that this run wrote before it was stopped. Of a run that goes on, the first call after a
+        step comes before its state is restored, with the progress of the checkpoint; that point is there already."""
         try:
             found = Trail.from_json(parse_json((self.folder / NAME).read_bytes()))
         except (OSError, ValueError, BadInput):  # none, or not ours
             return
         if found.method == str(self.asked.setting):
-            self.points = [point for point in found.points if point.progress < progress]
+            self.points = [point for point in found.points if point.progress <= progress]
             for index in range(len(self.points)):
                 self.shares.append({path: shares[index] for path, shares in found.layers.items()})
 
