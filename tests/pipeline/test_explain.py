@@ -39,7 +39,7 @@ def test_each_layer_with_what_8_bits_do_to_it(original: Original, device: Device
     assert {item.original_ms for item in told.layers} == {1.0}
     effects = {item.layer.name: item.effects for item in told.layers}
     assert {name for name, found in effects.items() if found} == set(int8.precisions(original.layers))
-    (stem, low, zeros), (classifier, linear, _), (project, *_) = (
+    (stem, low, *zeros), (classifier, linear, *_), (project, *_) = (
         effects[name] for name in ("stem.0", "classifier", "blocks.0.project.0")
     )
     assert (stem.name, stem.verdict, stem.ms, stem.note) == ("int8", RUNS, 0.5, "")
@@ -48,7 +48,14 @@ def test_each_layer_with_what_8_bits_do_to_it(original: Original, device: Device
     assert {found[0].source for found in effects.values() if found} == {"measured in the whole network"}
     assert (low.name, low.verdict, low.ms) == ("lsq+:w4a4", STORED_ONLY, 0.5)  # 4 bits take the time of 8
     assert (linear.name, linear.verdict, linear.ms) == ("lsq+:w4a4", RUNS, None)  # nobody has timed this layer so
-    assert (zeros.name, zeros.verdict, zeros.ms) == ("magnitude:4x1@80%", NO_EFFECT, 0.5)  # the time of dense 8 bits
+    patterns = ["magnitude:1x1@80%", "magnitude:4x1@80%", "magnitude:2:4"]
+    assert [zero.name for zero in zeros] == patterns
+    assert {(zero.verdict, zero.ms) for zero in zeros} == {(NO_EFFECT, 0.5)}  # the time of dense 8 bits
+    assert [zero.note.split(" (")[0] for zero in zeros] == [
+        "masked weights run at dense speed",
+        "masked weights run at dense speed",
+        "two of four weights at zero run at dense speed",
+    ]
 
 
 def test_zeros_are_timed_where_they_are_left_out(
@@ -65,11 +72,13 @@ def test_zeros_are_timed_where_they_are_left_out(
 
     monkeypatch.setattr("shoestring.pipeline.explain.latency_table", timed)
     told = explain(original, replace(device, runtime="engine"))
-    assert asked == [{"fp32", "int8", *map(sparsity.option, sparsity.LEVELS)}]
+    others = (sparsity.option(80, pattern) for pattern in ("1x1", "4x4"))
+    assert asked == [{"fp32", "int8", *map(sparsity.option, sparsity.LEVELS), *others}]
     stem = next(item for item in told.layers if item.layer.name == "stem.0")
     assert [(e.setting, e.verdict, e.ms) for e in stem.effects if e.method == "magnitude"] == [
         (half.partition(":")[2], NO_EFFECT, 0.5),
         (most.partition(":")[2], RUNS, 0.25),
+        ("2:4", NO_EFFECT, 0.5),  # by the contract, of the device that was given
     ]
 
 
@@ -81,9 +90,11 @@ def test_low_bits_nobody_has_measured(original: Original, device: Device, table:
 
 def test_notes_quote_the_contract_and_confess_random_weights(original, device: Device, table: LatencyTable) -> None:
     notes = explain(original, device).notes
-    legal = [note for note in notes if "patent" in note]
+    patterns, *rest = notes
+    assert "(magnitude, ltp, block_ltp): 1x1 are unstructured zeros, 4x1 and 4x4 block zeros, 2:4 N:M" in patterns
+    legal = [note for note in rest if "patent" in note]
     assert [note.partition(":")[0] for note in legal] == ["ltp", "block_ltp"]
-    quoted = [note for note in notes if note not in legal]
+    quoted = [note for note in rest if note not in legal]
     for entry, note in zip(device.capabilities, quoted, strict=True):
         assert note.startswith(f"{entry.feature}: {entry.verdict}")
         assert entry.source in note

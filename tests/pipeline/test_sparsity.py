@@ -7,8 +7,7 @@ from shoestring.compress import int8
 from shoestring.core.pattern import BlockPattern
 from shoestring.deploy.weights import weights
 from shoestring.pipeline.original import Original
-from shoestring.pipeline.sparsity import milliseconds, option, variants
-from shoestring.pipeline.table import LatencyTable
+from shoestring.pipeline.sparsity import variants
 
 
 def test_the_share_of_blocks_is_what_the_option_says(original: Original, inputs: list[np.ndarray]) -> None:
@@ -24,12 +23,3 @@ def test_the_share_of_blocks_is_what_the_option_says(original: Original, inputs:
             blocks = weights(graph)[name].size / 4
             assert found[name] == pytest.approx(share, abs=1 / blocks + 0.02), name  # codes that rounded to 0 besides
         assert all(found[name] < 0.3 for name in kept)
-
-
-def test_between_levels_on_a_straight_line() -> None:
-    times = {"fp32": 9.0, "int8": 4.0, option(50): 2.0, option(90): 1.0}
-    table = LatencyTable("here", {}, {"conv": times, "other": {"int8": 1.0}}, {})
-    shares = (0, 25, 50, 70, 90, 99)
-    assert [milliseconds(table, "conv", share) for share in shares] == [4.0, 3.0, 2.0, 1.5, 1.0, 1.0]
-    with pytest.raises(KeyError, match="other was not timed with zeros in 4x1"):
-        milliseconds(table, "other", 50)

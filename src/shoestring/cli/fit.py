@@ -168,6 +168,7 @@ def fit_command(
     """Fits a model to a budget: measures, plans, compresses, exports, and proves it with a receipt."""
     from shoestring.report.html import receipt_html
     from shoestring.report.text import print_receipt
+    from shoestring.report.trail import print_trail, trail_html
 
     require_cpu(device)
     require_places(json, html)
@@ -206,6 +207,10 @@ def fit_command(
     write_json(json, done.receipt.to_json())
     if html is not None:
         write_text(html, receipt_html(done.receipt))
+    if done.trail is not None:
+        place = done.path.with_suffix(".trail")
+        write_text(place / "trail.html", trail_html(done.trail, str(place)))
+        print_trail(done.trail, console(), str(place))
     print_receipt(done.receipt, console())
     typer.echo(f"wrote {done.path}" + (f" and {html}" if html is not None else ""))
     return 0 if done.receipt.verdict == HOLDS else 3

@@ -19,6 +19,9 @@ from shoestring.pipeline.table import FLOAT, LatencyTable, latency_table
 WORTH = 0.97
 LOW = "w4a4"  # the bits that stand for all below 8
 _MEASURED = "measured in the whole network"
+N_OF_M = "2:4"
+# A setting that stands for each pattern, and what the contract calls its zeros.
+_PATTERNS = {"1x1@80%": "unstructured zeros", "4x1@80%": "block zeros", N_OF_M: "N:M zeros"}
 
 
 def explain(original: Original, device: Device, progress: Callable[[str, float], object] | None = None) -> Explanation:
@@ -31,6 +34,8 @@ def explain(original: Original, device: Device, progress: Callable[[str, float],
     variants = {FLOAT: original.graph, int8.CARD.name: calibrate(original.graph, noise, precisions).build()}
     if device.runtime not in runtimes.STOCK:  # which multiply by zeros as by any other number
         variants |= sparsity.variants(original, noise, precisions)
+        for pattern in sparsity.OTHERS:
+            variants |= sparsity.variants(original, noise, precisions, (sparsity.OTHER_LEVEL,), pattern)
     with pinned(device.threads):
         table = latency_table(
             variants,
@@ -57,19 +62,20 @@ def _effects(layer: Layer, takes: bool, table: LatencyTable, device: Device) -> 
 
 
 def _zeros(layer: Layer, table: LatencyTable, device: Device) -> tuple[Effect, ...]:
-    """Blocks at zero: their time where the runtime leaves them out, else what its contract says."""
+    """Zeros in each pattern, whichever method makes them: their time where the runtime leaves them out, else what its
+    contract says."""
     dense, needs = table.layers[layer.name][int8.CARD.name], "needs training or reconstruction"
     measured = [option for option in table.layers[layer.name] if option.startswith(magnitude.CARD.name)]
-    if measured:
-        times = {option.partition(":")[2]: table.layers[layer.name][option] for option in measured}
-        return tuple(
-            Effect("magnitude", setting, RUNS if ms <= WORTH * dense else NO_EFFECT, ms, needs, _MEASURED)
-            for setting, ms in times.items()
-        )
-    said = device.verdict("unstructured zeros")
-    if said is None:
-        return ()
-    return (Effect("magnitude", f"{sparsity.PATTERN}@80%", said.verdict, dense, said.note, said.source),)
+    found = [
+        Effect("magnitude", option.partition(":")[2], RUNS if ms <= WORTH * dense else NO_EFFECT, ms, needs, _MEASURED)
+        for option in measured
+        for ms in [table.layers[layer.name][option]]
+    ]
+    for setting, feature in _PATTERNS.items():
+        said = device.verdict(feature)
+        if said is not None and (not measured or setting == N_OF_M):
+            found.append(Effect("magnitude", setting, said.verdict, dense, said.note, said.source))
+    return tuple(found)
 
 
 def _low_bits(layer: Layer, int8_ms: float, device: Device) -> Effect:
@@ -86,5 +92,10 @@ def _low_bits(layer: Layer, int8_ms: float, device: Device) -> Effect:
 def _notes(original: Original, device: Device) -> tuple[str, ...]:
     contract = (f"{entry.feature}: {entry.verdict}. {entry.note} ({entry.source})" for entry in device.capabilities)
     legal = (f"{name}: {method.CARD.legal}" for name, method in METHODS.items() if method.CARD.legal)
+    pruning = ", ".join(name for name, method in METHODS.items() if method.CARD.prunes)
+    patterns = (
+        f"Zeros take the same time whichever method makes them ({pruning}): 1x1 are unstructured zeros, 4x1 and 4x4 "
+        "block zeros, 2:4 N:M zeros. A channel that is gone is gone on every runtime.",
+    )
     random = () if original.trained else ("The weights are random; times do not depend on that.",)
-    return (*random, *legal, *contract)
+    return (*random, *patterns, *legal, *contract)

@@ -10,10 +10,11 @@ from shoestring.core.precision import Precision
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import calibrate
 from shoestring.pipeline.pruning import prune
-from shoestring.pipeline.table import LatencyTable
 
 PATTERN = "4x1"
 LEVELS = (50, 80, 90)  # per cent of the blocks
+OTHERS = ("1x1", "4x4")  # patterns that are timed at one level, for comparison
+OTHER_LEVEL = 80
 DENSE = "int8"
 
 
@@ -38,13 +39,3 @@ def variants(
         settings = magnitude.assign(layers, magnitude.parse(name.removeprefix("magnitude:")))
         found[name] = calibrate(prune(original, magnitude, settings).original.graph, inputs, precisions).build()
     return found
-
-
-def milliseconds(table: LatencyTable, layer: str, percent: float, pattern: str = PATTERN) -> float:
-    """What `layer` takes with `percent` of its blocks at zero: between measured levels on a straight line, beyond the
-    last one what that takes. Raises KeyError when the table has no such levels."""
-    times = table.layers[layer]
-    known = {0: times[DENSE]} | {p: times[name] for p in range(1, 101) if (name := option(p, pattern)) in times}
-    if len(known) == 1:
-        raise KeyError(f"{table.device}: {layer} was not timed with zeros in {pattern}")
-    return float(np.interp(percent, list(known), list(known.values())))

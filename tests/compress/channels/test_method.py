@@ -78,7 +78,7 @@ class Plain(nn.Module):
 
 
 def test_the_network_without_channels_is_the_one_in_which_they_are_zero() -> None:
-    captured, small = removed(Plain(), "50%:by4")
+    captured, small = removed(Plain(), "50%:uniform:by4")
     assert widths(small) == {"first": 8, "dw": 8, "left": 4, "right": 4, "last": 5}
     zeroed = copy.deepcopy(captured)
     modules = dict(zeroed.named_modules())
@@ -116,7 +116,7 @@ def test_the_weakest_of_the_folded_weights_go() -> None:
         model.norm2.running_var[[1, 4, 9, 15]] = 1e6
     captured = capture(model, SHAPE)
     layers = [layer for layer in inventory(captured, SHAPE) if layer.kind in CARD.kinds]
-    small = apply(captured, assign(layers, parse("25%"))).model
+    small = apply(captured, assign(layers, parse("25%:uniform"))).model
     kept = [channel for channel in range(16) if channel not in (1, 4, 9, 15)]
     assert torch.equal(small.norm1.bias, captured.norm1.bias[kept])  # type: ignore[union-attr, index]
 
@@ -140,7 +140,7 @@ class Joined(nn.Module):
 
 
 def test_split_joined_and_weighed() -> None:
-    captured, small = removed(Joined(), "50%:by1")
+    captured, small = removed(Joined(), "50%:uniform:by1")
     assert widths(small) == {"stem": 12, "one": 4, "two": 8, "fc1": 4, "fc2": 12, "reader": 8, "last": 5}
     zeroed = copy.deepcopy(captured)
     gone = {
@@ -169,7 +169,7 @@ class Grouped(nn.Module):
 
 
 def test_groups_stay_equal() -> None:
-    captured, small = removed(Grouped(), "50%:by4")
+    captured, small = removed(Grouped(), "50%:uniform:by4")
     assert widths(small) == {"stem": 8, "mid": 16, "end": 5}
     assert small.mid.groups == 4
     assert small.mid.weight.shape == (16, 2, 3, 3)
@@ -190,7 +190,7 @@ def test_the_zoo(name: str) -> None:
     shape = zoo.entry(name).input
     captured = capture(zoo.build(name), shape)
     layers = [layer for layer in inventory(captured, shape) if layer.kind in CARD.kinds]
-    settings = assign(layers, parse("50%:by4"))
+    settings = assign(layers, parse("50%:uniform:by4"))
     applied = apply(captured, settings)
     assert set(applied.precisions) == set(settings)
     small = applied.model
@@ -296,30 +296,32 @@ REFUSED = [
 @pytest.mark.parametrize(("model", "layer", "why"), REFUSED, ids=lambda value: type(value).__name__)
 def test_what_cannot_be_followed_is_refused_with_what_to_write(model: nn.Module, layer: str, why: str) -> None:
     with pytest.raises(BadInput, match=f"^channels: the channels of {layer} cannot be removed: .*({why})") as refused:
-        removed(model, "50%:by1")
+        removed(model, "50%:uniform:by1")
     told = str(refused.value)
     assert "\n" not in told
     patterns = told.partition("write channels:SHARE%:")[2]
     assert f"{layer}=dense" in patterns
     try:
-        small = removed(model, f"50%:by1:{patterns}")[1]
+        small = removed(model, f"50%:uniform:by1:{patterns}")[1]
     except NoEffectWarning:
         return
     assert small(torch.zeros(1, *SHAPE)).shape == (1, 5)
 
 
-def test_attention_is_refused_and_the_rest_is_not() -> None:
-    with pytest.raises(BadInput, match=r"^channels: the channels of .* cannot be removed") as refused:
-        removed(Attention(), "50%:by1")
-    patterns = str(refused.value).partition("write channels:SHARE%:")[2]
-    captured, small = removed(Attention(), f"50%:by1:{patterns}")
-    found = widths(small)
-    assert found["qkv"] == 48
-    assert found["fc1"] == 16
+def test_attention_keeps_its_heads_and_the_rest_is_followed() -> None:
+    with pytest.raises(BadInput, match=r"^channels: the channels of qkv cannot be removed: .*SHARE%:qkv=dense$"):
+        removed(Attention(), "50%:uniform:by1")
+    captured, small = removed(Attention(), "50%:uniform:by1:qkv=dense")
+    assert widths(small) == {"embed": 8, "qkv": 48, "out": 8, "fc1": 16, "fc2": 8, "last": 5}
     zeroed = copy.deepcopy(captured)
-    kept = rows(small.fc1.bias[:, None], captured.fc1.bias[:, None])
     with torch.no_grad():
-        zeroed.fc2.weight[:, sorted(set(range(32)) - set(kept))] = 0
+        through = rows(small.embed.bias[:, None], captured.embed.bias[:, None])
+        assert rows(small.out.bias[:, None], captured.out.bias[:, None]) == through
+        gone = sorted(set(range(16)) - set(through))
+        for reader in (zeroed.qkv, zeroed.fc1, zeroed.last):
+            reader.weight[:, gone] = 0
+        hidden = rows(small.fc1.bias[:, None], captured.fc1.bias[:, None])
+        zeroed.fc2.weight[:, sorted(set(range(32)) - set(hidden))] = 0
     same(small, zeroed)
 
 
@@ -332,7 +334,7 @@ def test_a_layer_called_twice() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.last(self.mid(F.relu(self.mid(self.stem(x)))).mean((2, 3)))
 
-    _, small = removed(Twice(), "50%:by1")
+    _, small = removed(Twice(), "50%:uniform:by1")
     assert widths(small) == {"stem": 8, "mid": 8, "last": 5}
 
 
@@ -365,10 +367,10 @@ def test_a_share_for_all_is_met_and_no_width_loses_most_of_it() -> None:
 def test_nothing_removed_is_said() -> None:
     captured = capture(settle(Plain()), SHAPE)
     with pytest.warns(NoEffectWarning, match="channels removed no channel"):
-        applied = apply(captured, {"first": parse("10%:by8"), "dw": parse("10%:by8")})
+        applied = apply(captured, {"first": parse("10%:uniform:by8"), "dw": parse("10%:uniform:by8")})
     assert set(applied.precisions) == {"first", "dw"}
     with pytest.warns(NoEffectWarning, match="channels removed no channel"):
-        apply(captured, {"first": parse("50%")})  # `dw`, without a setting, keeps its channels and so theirs
+        apply(captured, {"first": parse("50%:uniform")})  # `dw`, without a setting, keeps its channels and so theirs
     with pytest.raises(BadInput, match=r"^channels: Plain is not captured"):
         apply(Plain(), {})
 
@@ -380,7 +382,7 @@ def test_the_model_itself_is_left_alone() -> None:
     before = {name: value.clone() for name, value in captured.state_dict().items()}
     layers = [layer for layer in inventory(captured, SHAPE) if layer.kind in CARD.kinds]
     with torch.no_grad():  # whatever the caller does
-        small = apply(captured, assign(layers, parse("50%"))).model
+        small = apply(captured, assign(layers, parse("50%:uniform"))).model
     assert all(torch.equal(value, before[name]) for name, value in captured.state_dict().items())
     grads = [p.requires_grad for p in captured.parameters()]
     assert [p.requires_grad for p in small.parameters()] == grads

@@ -44,7 +44,7 @@ def importance(cell: Cell, energies: Mapping[tuple[str, str], np.ndarray]) -> np
 def going(cells: Sequence[Cell], settings: Sequence[Channels], scores: Sequence[np.ndarray]) -> list[np.ndarray]:
     """For each cell bool [size], true for the channels to remove: those with the smallest scores, of equal ones the
     first. Cells with one setting share a threshold where it says so."""
-    removed = [size * setting.percent / 100 for size, setting in zip((c.size for c in cells), settings, strict=True)]
+    removed = [cell.size * setting.percent / 100 for cell, setting in zip(cells, settings, strict=True)]
     together: dict[Channels, list[int]] = defaultdict(list)
     for number, setting in enumerate(settings):
         if setting.scope == GLOBAL and setting.percent:
@@ -62,7 +62,7 @@ def going(cells: Sequence[Cell], settings: Sequence[Channels], scores: Sequence[
     return found
 
 
-def _below(cells: Sequence[Cell], numbers: Sequence[int], percent: float, scores: Sequence[np.ndarray]) -> list[int]:
+def _below(cells: Sequence[Cell], numbers: Sequence[int], percent: float, scores: Sequence[np.ndarray]) -> list[float]:
     """How many of each cell are below the threshold that removes `percent` of all channels, and MOST of none."""
     ranked, owner, weights = [], [], []
     for place, number in enumerate(numbers):

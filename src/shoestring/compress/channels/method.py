@@ -11,8 +11,8 @@ import torch_pruning as tp
 from torch import fx, nn
 
 from shoestring.compress.channels.choice import energies, going, importance
-from shoestring.compress.channels.groups import IN, OUT, Group, Place, ends, groups, is_depthwise
-from shoestring.compress.channels.settings import UNMEASURED, Channels, width
+from shoestring.compress.channels.groups import Group, Place, ends, groups, is_depthwise
+from shoestring.compress.channels.settings import UNIFORM, UNMEASURED, Channels, width
 from shoestring.compress.channels.surgery import Removal, reshaped, unchanged, without
 from shoestring.compress.channels.trace import trace
 from shoestring.compress.method import Applied, Card, Setting
@@ -37,7 +37,7 @@ _OPTIONS = (12.5, 25, 50)
 def options(layer: Layer, device: Device) -> tuple[Setting, ...]:
     """An eighth, a quarter and a half of the channels."""
     del device
-    return tuple(Channels(percent) for percent in _OPTIONS) if layer.kind in CARD.kinds else ()
+    return tuple(Channels(percent, UNIFORM) for percent in _OPTIONS) if layer.kind in CARD.kinds else ()
 
 
 def lower(module: nn.Module, setting: Setting) -> tuple[nn.Module, Precision]:
@@ -121,7 +121,9 @@ def _removed(model: fx.GraphModule, chosen: Mapping[str, Channels]) -> fx.GraphM
     return reshaped(without(model, everything, traced.pieces), shape)
 
 
-def _removals(model: fx.GraphModule, asked: Sequence[tuple[Group, Channels]]) -> list[tuple[Group, dict[Place, np.ndarray]]]:
+def _removals(
+    model: fx.GraphModule, asked: Sequence[tuple[Group, Channels]]
+) -> list[tuple[Group, dict[Place, np.ndarray]]]:
     """What goes from where, group by group."""
     found = [(group, setting, cell) for group, setting in asked for cell in group.cells]
     energy = energies(model)

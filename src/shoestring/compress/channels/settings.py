@@ -23,7 +23,7 @@ class Channels:
     of, None as it is measured (`snapped`). `dense`: patterns of the names of layers that keep all outputs."""
 
     percent: float = 30
-    scope: str = UNIFORM
+    scope: str = GLOBAL
     multiple: int | None = None
     dense: tuple[str, ...] = ()
     method: str = "channels"

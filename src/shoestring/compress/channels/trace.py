@@ -41,7 +41,7 @@ def trace(gm: fx.GraphModule, shape: tuple[int, ...]) -> Traced:
         parameter.requires_grad_(True)  # what does not learn has no gradient to follow
     for module in model.modules():
         if hasattr(module, "inplace"):
-            module.inplace = False  # autograd forbids it on the pieces of a split
+            module.inplace = False  # type: ignore[assignment]  # autograd forbids it on the pieces of a split
     recorder = _Recorder(model)
     graph = tp.DependencyGraph()
     try:
@@ -96,7 +96,13 @@ def _set_right(graph: tp.DependencyGraph, sizes: Mapping[tuple[Any, int], int]) 
     layers around, and takes the pieces of a split in the order in which it met them, which is not their own. Of a
     dependency's two mappings the first is applied first: a piece is cut out before it is joined, and the other way
     round on the way back."""
-    for node in graph.module2node.values():
+    nodes = [n for n in graph.module2node.values() if n.type in (tp.ops.OPTYPE.CONCAT, tp.ops.OPTYPE.SPLIT)]
+    for node in nodes:
+        for edge in (*node.dependencies, *(e for near in (*node.inputs, *node.outputs) for e in near.dependencies)):
+            if node in (edge.source, edge.target):
+                edge.index_mapping[:] = [None, None]
+        node.enable_index_mapping = False  # or it would guess again
+    for node in nodes:
         made = node.grad_fn
         if getattr(made, "_saved_dim", 1) != 1:
             continue
@@ -107,15 +113,12 @@ def _set_right(graph: tp.DependencyGraph, sizes: Mapping[tuple[Any, int], int]) 
                 places = [offsets[i] for i, (source, _) in enumerate(sources) if source is other.grad_fn and offsets]
                 _map(other, node, 1, [_ConcatIndexMapping(place) for place in places])
                 _map(node, other, 0, [_ConcatIndexMapping(place, reverse=True) for place in places])
-        elif node.type == tp.ops.OPTYPE.SPLIT:
+        else:
             offsets = _offsets([sizes[made, number] for number in range(len(sizes)) if (made, number) in sizes])
             for other in _unique(node.outputs):
                 places = [offsets[i] for source, i in other.grad_fn.next_functions if source is made and offsets]
                 _map(node, other, 0, [_SplitIndexMapping(place) for place in places])
                 _map(other, node, 1, [_SplitIndexMapping(place, reverse=True) for place in places])
-        else:
-            continue
-        node.enable_index_mapping = False  # or it would guess again
 
 
 def _offsets(widths: list[int | None]) -> list[list[int]]:
