@@ -69,6 +69,16 @@ ROWS: dict[str, Row] = {
         left={"1x1@50%": 0.5, "2:4": 0.5},
         error=0.5,  # half of what two layers knew is gone
     ),
+    # Counts differ by kind (outputs and inputs both go, in depthwise layers one of them), and the small layers here are
+    # narrower than a multiple: channels/test_counts.py has them.
+    "channels": Row(
+        settings=("30%:uniform", "50%:global:by8", "40%:uniform:by1:class*=dense:classifier=dense"),
+        wrong=(
+            *("30", "0%", "100%", "-5%", "30%:50%", "uniform:global", "by3", "by8:by8", "stem.0=50%", "=dense"),
+            *("80%:global", "DENSE", ":", " "),
+        ),
+        error=0.5,  # a third of what two layers knew is gone
+    ),
     "ltp": Row(
         settings=("1x1@80%:t0.05", "1x1@50%:t0.1", "dense:t0.05:blocks.?.project.0=1x1@70%"),
         wrong=("80%", "4x1@50%", "2:4", "1x1@96%", "1x1@50%:t0.1:t0.2", "t0", "lambda", "global", " "),

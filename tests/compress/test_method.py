@@ -164,7 +164,7 @@ def test_apply_on_a_model_without_targets(name: str) -> None:
 @pytest.mark.parametrize("runtime", runtimes.installed())
 @pytest.mark.parametrize(("name", "text"), [(name, row.settings[0]) for name, row in ROWS.items()])
 def test_from_apply_to_a_file(name: str, text: str, runtime: str, captured: fx.GraphModule, layers, inputs) -> None:
-    """The baked model exported at the applied precisions (what prunes: in 8 bits): in the normal form, equal to its
+    """The baked model exported at the applied precisions (what takes away: in 8 bits): in the normal form, equal to its
     fake-quantised self on every runtime, and close to the original."""
     method = METHODS[name]
     settings = assigned(method, text, layers)
@@ -172,7 +172,8 @@ def test_from_apply_to_a_file(name: str, text: str, runtime: str, captured: fx.G
     applied.settle(inputs)
     applied.freeze()
     plain = export(applied.bake(), (3, 32, 32))
-    grids, precisions = applied.grids, int8.precisions(layers) if method.CARD.prunes else applied.precisions
+    shapes = method.CARD.prunes or method.CARD.reshapes
+    grids, precisions = applied.grids, int8.precisions(layers) if shapes else applied.precisions
     graph = realise(plain, grids) if grids else calibrate(plain, inputs, precisions).build()
     assert violations(graph) == []
     parity.gate(parity.compare(graph, runtime, inputs[:2]))

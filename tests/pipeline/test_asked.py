@@ -51,7 +51,7 @@ def test_what_is_refused(methods: tuple[str, ...], reason: str, original: Origin
 
 def test_epochs_need_a_method_that_trains(original: Original) -> None:
     with pytest.raises(
-        BadInput, match=r"int8 works after training; write --epochs 0, or --method one of lsq, lsq\+, m"
+        BadInput, match=r"int8 works after training; write --epochs 0, or --method one of lsq, lsq\+, channels, m"
     ):
         asked(original, ("int8",), Recipe(epochs=1))
 

@@ -19,6 +19,7 @@ from shoestring.core.trail import Trail
 from shoestring.deploy import shoe
 from shoestring.deploy.normal_form import violations
 from shoestring.deploy.weights import weights
+from shoestring.pipeline.cases import case_of
 from shoestring.pipeline.costs import Prices
 from shoestring.pipeline.fit import Fitted, Request, fit
 from shoestring.pipeline.original import Original, resolve
@@ -221,3 +222,25 @@ def test_an_onnx_file_cannot_learn(fitting, onnx_files) -> None:
 def test_nothing_to_train_on(fitting, samples: Samples) -> None:
     with pytest.raises(BadInput, match="there is nothing to train on"):
         fitting("ltp", samples=samples)
+
+
+def test_channels_first(fitting, original: Original, monkeypatch, device) -> None:
+    """Cut, snapped to the measured staircase, trained; then zeros, then bits; fewer multiplications in the receipt."""
+    monkeypatch.setattr("shoestring.pipeline.shaping.multiple", lambda _: 4)
+    done = fitting("lsq+:w8a8", "magnitude:4x1@50%:uniform", "channels:50%:uniform")
+    found, before = codes(done), weights(original.graph)
+    assert found["stem.0"].shape[0] == 8
+    assert before["stem.0"].shape[0] == 16
+    assert found["classifier"].shape == (10, 8)
+    assert FOUR.sparsity(found[PROJECTS[0]]) == pytest.approx(0.5)
+    told = shoe.read(done.path).provenance["methods"][PROJECTS[0]]
+    assert [part.partition(":")[0] for part in told.split(", ")] == ["channels", "magnitude", "lsq+"]
+    assert ":by4" in told
+    notes = " ".join(done.receipt.notes)
+    assert "Channels: 40 of 90 outputs are gone, in 5 layers" in notes
+    (over,) = (line for line in done.receipt.speedup if line.against == "int8")
+    assert over.realisation is not None
+    again = case_of(str(done.path), device)
+    assert again.macs[1] < 0.6 * again.macs[0]
+    alone = fitting("channels:50%:uniform:by8")
+    assert codes(alone)["stem.0"].shape[0] == 8

@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from shoestring.compress import int8, magnitude
+from shoestring.compress import channels, int8, magnitude
 from shoestring.compress.lsq import plain, plus
 from shoestring.compress.ltp import blocks, single
 
@@ -10,6 +10,7 @@ METHODS: dict[str, ModuleType] = {
     "int8": int8,
     "lsq": plain,
     "lsq+": plus,
+    "channels": channels,
     "magnitude": magnitude,
     "ltp": single,
     "block_ltp": blocks,

@@ -23,7 +23,7 @@ from shoestring.deploy.wire import parse_model
 from shoestring.pipeline.files import opened, stored
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import calibrate, with_best_rule
-from shoestring.pipeline.pruning import multiplications, pruned_layers, zeros
+from shoestring.pipeline.pruning import multiplications, pruned_layers, reshaped_layers, zeros
 from shoestring.pipeline.receipt import Case
 from shoestring.pipeline.samples import Samples
 
@@ -49,7 +49,9 @@ def case_of(path: str, device: Device, original: Original | None = None, samples
     dense8 = _dense8(reference, layers, samples)
     if dense8 is None:
         notes.append("No dense 8-bit baseline: the network has no convolution or linear layer.")
-    empty = zeros(subject, pruned_layers(shoe.read(path).provenance.get("methods"))) if path.endswith(".shoe") else {}
+    methods = shoe.read(path).provenance.get("methods") if path.endswith(".shoe") else None
+    empty = zeros(subject, pruned_layers(methods))
+    left = inventory(tidy(dequantise(subject))) if reshaped_layers(methods) else layers
     return Case(
         file=Path(path).name,
         subject=subject,
@@ -58,7 +60,7 @@ def case_of(path: str, device: Device, original: Original | None = None, samples
         size=shoe.size(shoe.read(path)) if path.endswith(".shoe") else Path(path).stat().st_size,
         device=device,
         layers=[layer.name for layer in layers if layer.weight],
-        macs=(multiplications(layers, {}), multiplications(layers, empty)),
+        macs=(multiplications(layers, {}), multiplications(left, empty)),
         samples=samples,
         trained=trained,
         notes=tuple(notes),

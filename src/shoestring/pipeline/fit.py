@@ -100,7 +100,7 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
 
     pruned = None
     if shaping or request.start is not None:
-        way = Shaping(recipe, request.checkpoints, request.trail, request.start, request.threads)
+        way = Shaping(recipe, request.checkpoints, request.trail, request.start, request.runtime, request.threads)
         pruned = shape(original, samples, shaping, method.CARD.trains, way, report)
         if pruned is None:
             return None

@@ -87,6 +87,14 @@ def written(settings: Mapping[str, Setting], pruned: Pruned | None) -> dict[str,
 
 def pruned_layers(methods: object) -> list[str]:
     """The layers that were pruned, by what a `.shoe` says of its methods (layer to settings), which may be anything."""
+    return _layers_of(methods, {name for name, method in METHODS.items() if method.CARD.prunes})
+
+
+def reshaped_layers(methods: object) -> list[str]:
+    """The layers that channels were taken from, likewise."""
+    return _layers_of(methods, {name for name, method in METHODS.items() if method.CARD.reshapes})
+
+
+def _layers_of(methods: object, names: set[str]) -> list[str]:
     told = methods if isinstance(methods, Mapping) else {}
-    names = {name for name, method in METHODS.items() if method.CARD.prunes}
     return [layer for layer, text in told.items() if names & {part.partition(":")[0] for part in str(text).split(", ")}]

@@ -5,6 +5,7 @@ import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,18 +13,21 @@ from torch import fx
 
 from shoestring.compress.method import Applied, Setting
 from shoestring.core.errors import BadInput, NoEffectWarning
+from shoestring.deploy import runtimes
 from shoestring.deploy.export import export
 from shoestring.graph.fold import fold
 from shoestring.graph.inventory import inventory
 from shoestring.graph.masks import cut, hold, layer_at
 from shoestring.models.weights import load_weights
 from shoestring.pipeline.asked import Asked
-from shoestring.pipeline.costs import Prices, costs
+from shoestring.pipeline.costs import ENGINE, Prices, costs
+from shoestring.pipeline.device import here
 from shoestring.pipeline.following import Place, follow
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.pruning import Pruned, features, prune
 from shoestring.pipeline.receipt import Progress
 from shoestring.pipeline.samples import Samples
+from shoestring.pipeline.staircase import multiple
 from shoestring.pipeline.trail import Recorder
 from shoestring.train.recipe import Recipe
 
@@ -31,13 +35,14 @@ from shoestring.train.recipe import Recipe
 @dataclass(frozen=True)
 class Shaping:
     """How: `recipe`, None for one shot; `folder`: of checkpoints, one inside it for each method; `trail`: the folder
-    for the sparsities that a run passes through; `start`: weights of a point of one, whose zeros are held; `threads`:
-    what zeros are timed with."""
+    for the sparsities that a run passes through; `start`: weights of a point of one, whose zeros are held; `runtime`
+    (None: the engine, where it is) and `threads`: what widths and zeros are timed with."""
 
     recipe: Recipe | None
     folder: Path
     trail: Path
     start: Path | None = None
+    runtime: str | None = None
     threads: int = 1
 
 
@@ -49,7 +54,7 @@ def shape(
     state = Pruned(original)
     if how.start is not None and not any(step.method.CARD.prunes for step in asked):
         raise BadInput(f"--from: {how.start} holds zeros for a method that prunes; add --method, as it was made with")
-    for step in asked:
+    for step in map(partial(_snapped, how), asked):
         in_modules = how.recipe is not None or more or how.start is not None or not step.method.CARD.prunes
         in_modules = in_modules or step.method.CARD.trains
         if in_modules:
@@ -63,6 +68,14 @@ def shape(
             found = prune(state.original, step.method, settings, prices.layers if prices else None)
             state = replace(found, reshaped=state.reshaped)
     return state
+
+
+def _snapped(how: Shaping, step: Asked) -> Asked:
+    """A method that cuts channels, with widths that suit the device as measured."""
+    if not step.method.CARD.reshapes:
+        return step
+    runtime = how.runtime or next(name for name in (ENGINE, *runtimes.NAMES) if name in runtimes.installed())
+    return replace(step, setting=step.method.snapped(step.setting, multiple(here(runtime, how.threads))))
 
 
 def _in_modules(

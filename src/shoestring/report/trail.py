@@ -81,9 +81,9 @@ def curve(key: str, title: str, across: str, points: Sequence[tuple[float, float
         shapes.append(line(at_x(x1), at_y(y1), at_x(x2), at_y(y2), "roof"))
     taken: list[tuple[float, float]] = []
     for point, (x, y) in zip(trail.points, points, strict=False):
-        told = element("title", f"point {point.number}: {number(x)} {across}, {number(y)} {trail.unit}")
+        named = element("title", f"point {point.number}: {number(x)} {across}, {number(y)} {trail.unit}")
         place = at_x(x), at_y(y)
-        shapes.append(element("circle", told, cx=f"{place[0]:.3f}%", cy=f"{place[1]:.1f}", r=6, class_="point"))
+        shapes.append(element("circle", named, cx=f"{place[0]:.3f}%", cy=f"{place[1]:.1f}", r=6, class_="point"))
         if all(math.hypot((place[0] - a) * 3.4, place[1] - b) > 20 for a, b in taken):
             shapes.append(words(place[0], place[1] + 22, str(point.number), "strong", "middle"))
             taken.append(place)
@@ -101,9 +101,9 @@ def heat(key: str, trail: Trail) -> Markup:
         top = row * _ROW
         shapes.append(words(0, top + 15, shorten(name, 22), "quiet", "start"))
         for column, share in enumerate(shares):
-            told = element("title", f"{name}, point {column + 1}: {number(100 * share)} % zeros")
+            named = element("title", f"{name}, point {column + 1}: {number(100 * share)} % zeros")
             cell = {"x": f"{_NAME + column * width:.3f}%", "y": top + 2, "width": f"{width:.3f}%", "height": _ROW - 4}
-            shapes.append(element("rect", told, **cell, class_="subject", fill_opacity=f"{share:.3f}"))
+            shapes.append(element("rect", named, **cell, class_="subject", fill_opacity=f"{share:.3f}"))
         shapes.append(words(_RIGHT + 3, top + 15, f"{100 * shares[-1]:.0f} %", "strong", "end"))
     told = "; ".join(f"{name}: {number(100 * shares[-1])} % zeros" for name, shares in trail.layers.items())
     return picture(key, "Zeros in each layer, point by point", told, len(trail.layers) * _ROW, shapes)

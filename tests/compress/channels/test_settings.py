@@ -13,9 +13,9 @@ LAYERS = [Layer(name, CONV, "Conv", (8, 4, 4), (8, 4, 4), (8, 8, 1, 1)) for name
 
 
 def test_words_come_in_any_order() -> None:
-    assert parse("by8:x=dense:25%:y.*=dense") == Channels(25, "global", 8, ("x", "y.*"))
+    assert parse("by8:x=dense:25%:y.*=dense") == Channels(25, "uniform", 8, ("x", "y.*"))
     assert parse("dense") == Channels(0)
-    assert str(parse("dense")) == "channels:dense:global"
+    assert str(parse("dense")) == "channels:dense:uniform"
 
 
 def test_the_last_layer_and_those_named_keep_their_outputs() -> None:

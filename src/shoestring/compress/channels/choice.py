@@ -31,8 +31,8 @@ def energies(gm: fx.GraphModule) -> dict[tuple[str, str], np.ndarray]:
 
 
 def importance(cell: Cell, energies: Mapping[tuple[str, str], np.ndarray]) -> np.ndarray:
-    """[size]: the norm of each channel of the cell over all layers that make or read it (arXiv 2301.12900, section
-    3.3), as a multiple of their mean."""
+    """[size]: the norm of each channel of the cell over all layers that make or read it (arXiv 2301.12900), as a
+    multiple of their mean."""
     total = np.zeros(cell.size)
     for place, indices in cell.indices.items():
         if place in energies:

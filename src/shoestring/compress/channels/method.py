@@ -12,7 +12,7 @@ from torch import fx, nn
 
 from shoestring.compress.channels.choice import energies, going, importance
 from shoestring.compress.channels.groups import Group, Place, ends, groups, is_depthwise
-from shoestring.compress.channels.settings import UNIFORM, UNMEASURED, Channels, width
+from shoestring.compress.channels.settings import UNMEASURED, Channels, width
 from shoestring.compress.channels.surgery import Removal, reshaped, unchanged, without
 from shoestring.compress.channels.trace import trace
 from shoestring.compress.method import Applied, Card, Setting
@@ -37,7 +37,7 @@ _OPTIONS = (12.5, 25, 50)
 def options(layer: Layer, device: Device) -> tuple[Setting, ...]:
     """An eighth, a quarter and a half of the channels."""
     del device
-    return tuple(Channels(percent, UNIFORM) for percent in _OPTIONS) if layer.kind in CARD.kinds else ()
+    return tuple(Channels(percent) for percent in _OPTIONS) if layer.kind in CARD.kinds else ()
 
 
 def lower(module: nn.Module, setting: Setting) -> tuple[nn.Module, Precision]:

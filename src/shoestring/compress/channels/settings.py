@@ -11,7 +11,7 @@ from shoestring.core.layer import Layer
 UNIFORM, GLOBAL = "uniform", "global"
 MOST = 75  # per cent: of the channels of one width, where the share of each is left to the method
 MULTIPLES = (1, 2, 4, 8, 16, 32)
-UNMEASURED = 4  # the multiple without `byN` and without a measurement: what every integer kernel here can use
+UNMEASURED = 4  # the multiple without `byN` and without a measurement: outputs of a block of the engine
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
 _BY = {f"by{multiple}": multiple for multiple in MULTIPLES}
 
@@ -23,7 +23,7 @@ class Channels:
     of, None as it is measured (`snapped`). `dense`: patterns of the names of layers that keep all outputs."""
 
     percent: float = 30
-    scope: str = GLOBAL
+    scope: str = UNIFORM
     multiple: int | None = None
     dense: tuple[str, ...] = ()
     method: str = "channels"
