@@ -84,6 +84,11 @@ def _in_modules(
     """`state` after one more method, applied to the torch model and trained."""
     card, settings = step.method.CARD, step.settings(state.original)
     student = state.original.model
+    if how.recipe is not None and how.recipe.features and (card.reshapes or getattr(step.setting, "permute", False)):
+        raise BadInput(
+            f"--features: {step.setting} takes channels away or puts them in another order, so that layers cannot be "
+            "compared one by one; leave --features out"
+        )
     if student is None:
         raise BadInput(
             f"{original.name}: {card.name} works on torch modules, and an .onnx file has none; give the torch model as "

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from shoestring.compress.channels.groups import IN, OUT, Cell, is_depthwise
 from shoestring.compress.channels.settings import GLOBAL, MOST, UNMEASURED, Channels, width
-from shoestring.compress.channels.trace import LAYERS
+from shoestring.graph.channels import IN, OUT, Cell, is_depthwise
+from shoestring.graph.dependencies import LAYERS
 from shoestring.graph.masks import factors, norms
 
 

@@ -11,16 +11,16 @@ import torch_pruning as tp
 from torch import fx, nn
 
 from shoestring.compress.channels.choice import energies, going, importance
-from shoestring.compress.channels.groups import Group, Place, ends, groups, is_depthwise
 from shoestring.compress.channels.settings import UNMEASURED, Channels, width
 from shoestring.compress.channels.surgery import Removal, reshaped, unchanged, without
-from shoestring.compress.channels.trace import trace
 from shoestring.compress.method import Applied, Card, Setting
 from shoestring.core.counts import Counts, dense
 from shoestring.core.device import Device
 from shoestring.core.errors import BadInput, NoEffectWarning
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, Layer
 from shoestring.core.precision import FLOAT, Precision
+from shoestring.graph.channels import Group, Place, ends, groups, is_depthwise
+from shoestring.graph.dependencies import trace
 from shoestring.graph.masks import groups_of, layer_at
 
 CARD = Card(

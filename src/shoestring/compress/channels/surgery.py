@@ -9,9 +9,9 @@ import torch_pruning as tp
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from shoestring.compress.channels.groups import IN, SPLIT, Place, is_depthwise
-from shoestring.compress.channels.trace import LAYERS
 from shoestring.graph.capture import example_input
+from shoestring.graph.channels import IN, SPLIT, Place, is_depthwise
+from shoestring.graph.dependencies import LAYERS
 
 Removal = Mapping[Place, np.ndarray]  # which channels go from where
 

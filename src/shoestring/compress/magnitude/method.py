@@ -24,6 +24,7 @@ from shoestring.core.pattern import BlockPattern, NMPattern
 from shoestring.core.precision import FLOAT, Precision
 from shoestring.graph.masks import Mask, groups_of, layer_at, norms
 from shoestring.graph.parametrized import put_first
+from shoestring.graph.permute import gathered
 
 CARD = Card(
     name="magnitude",
@@ -143,7 +144,12 @@ def apply(model: nn.Module, settings: Mapping[str, Setting]) -> Gradual:
 
 def _permuted(model: fx.GraphModule, chosen: Mapping[str, Magnitude]) -> fx.GraphModule:
     """A copy, with its channels in an order in which small blocks gather where that is asked for."""
-    asked = {path: setting for path, setting in chosen.items() if setting.permute}
-    if not asked:
-        return copy.deepcopy(model)
-    raise NotImplementedError
+    asked: dict[Blocks, list[str]] = {}
+    for path, setting in chosen.items():
+        if setting.permute:
+            asked.setdefault(setting.blocks, []).append(path)
+    model = copy.deepcopy(model)
+    for blocks, paths in asked.items():
+        if isinstance(blocks.pattern, BlockPattern):
+            model, _ = gathered(model, blocks.pattern, blocks.percent, paths)
+    return model

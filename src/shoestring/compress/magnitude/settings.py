@@ -20,7 +20,7 @@ class Magnitude:
     """`scope`: "global", one threshold for all layers that share this setting, of which none loses more than MOST;
     "uniform", every layer loses the same share; "milliseconds", each loses so much that all together take the measured
     time of "uniform" at the least loss of weight. `score`: of a block, its "norm" or "taylor". `regrow`: what was
-    removed still learns and may come back. `permute`: channels are put in an order in which small blocks gather.
+    removed still learns and may come back. `permute`: channels are put in an order in which small blocks gather first.
     `layers`: (pattern of names, blocks) for the layers that match, each on its own; the last match counts."""
 
     blocks: Blocks = _HALF

@@ -9,7 +9,7 @@ import numpy as np
 import torch_pruning as tp
 from torch import Tensor, fx, nn
 
-from shoestring.compress.channels.trace import LAYERS, Traced
+from shoestring.graph.dependencies import LAYERS, Traced
 
 OUT, IN, SPLIT = "out", "in", "split"
 Place = tuple[str, str]  # module path and OUT or IN (norms, depthwise layers: OUT); the name of an fx node and SPLIT

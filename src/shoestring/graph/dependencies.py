@@ -54,7 +54,7 @@ def trace(gm: fx.GraphModule, shape: tuple[int, ...]) -> Traced:
     except Exception as error:  # whatever a library raises on a network it does not know
         told = " ".join(f"{type(error).__name__}: {error}".split())
         raise BadInput(
-            f"channels: torch-pruning cannot follow this network ({told}); write another method, or take the part that "
+            f"torch-pruning cannot follow this network ({told}); write another method, or take the part that "
             "it stumbles on out of the model"
         ) from error
     return Traced(model, graph, found, recorder.splits, recorder.pieces)
