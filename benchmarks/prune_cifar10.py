@@ -3,14 +3,16 @@
     python benchmarks/prune_cifar10.py [--data DIR] [--out DIR] [--only TABLE] [--threads 1] [--list] [--skip-tests]
 
 One trained network (`checkpoints/cifar_mobilenet.safetensors`, swish, 88.76 %), pruned while it trains on, then
-quantised to 8 bits after training. Every row, the dense control included, gets the same epochs, data, learning rate and
-teacher (the network itself; labels are not used unless a row says so). Accuracies are of the exported 8-bit file in
-ONNX Runtime, whose bytes the engine computes too; differences to the dense control are paired, with 95 % intervals. Milliseconds are measured at the
-end, all files and OpenVINO's dense int8 in turns in one process, as ratios to OpenVINO.
+quantised to 8 bits. Every row, the dense control included, gets the same pictures in the same order, the same learning
+rate and the same teacher (the network itself; labels are not used unless a row says so). Accuracies are of the exported
+8-bit file in ONNX Runtime, whose bytes are the engine's too; differences to the dense control are paired by picture,
+with 95 % intervals. Milliseconds are measured at the end: all files, and OpenVINO's dense int8, in turns in one process.
 
-Tables (`--only`): `scan` (patterns and allocations, short, one seed), `learned` (thresholds against magnitude at the same
-pattern and time), `gap` (what closes the gap to single weights: permutation, Taylor, regrowth, labels, longer), `deciding` (the pair
-that decides, three seeds), `headline`. Training is checkpointed; what is found in `--out` is not trained again.
+Tables (`--only`): `scan`: patterns and ways to allot shares, a quarter of an epoch each, one seed. `learned`:
+thresholds beside magnitude at the same pattern and time. `gap`: what closes the gap between blocks and single weights.
+`deciding`: block LTP against block magnitude at the same milliseconds, three seeds. `headline`: as long as patience
+allows. Training is checkpointed; what is found in `--out` is not trained again. A cell of `scan` takes one to two
+minutes on one core.
 """
 
 import argparse
@@ -22,6 +24,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -56,9 +59,8 @@ WEIGHTS = ROOT / "benchmarks/checkpoints/cifar_mobilenet.safetensors"
 TESTS = ("tests/compress/magnitude", "tests/compress/ltp", "tests/graph/test_blocks.py", "tests/graph/test_masks.py")
 BATCH, RATE, CALIBRATION = 64, 0.03, 128
 SHORT, MIDDLE, LONG = 0.25, 0.5, 3.0  # epochs
-PERCENTS, PATTERNS = (50, 70, 80, 90), ("1x1", "4x1", "8x1", "4x4")
+PERCENTS = (50, 70, 80, 90)
 DENSE = "dense"
-# At one pattern and, but for the first and the last, one time.
 PAIR = ("magnitude:4x1@80%:milliseconds", "block_ltp:4x1@80%")
 WORDS = ("permute", "taylor", "regrow")
 
@@ -82,18 +84,18 @@ class Cell:
 
 def tables() -> dict[str, list[Cell]]:
     """The cells of each table, the dense control first."""
-    ways = [f"{pattern}@{percent}%:uniform" for pattern in PATTERNS for percent in PERCENTS]
-    ways += [f"4x1@{percent}%:{scope}" for scope in ("global", "milliseconds") for percent in PERCENTS]
+    ways = [f"4x1@{percent}%:{scope}" for percent in PERCENTS for scope in ("uniform", "global", "milliseconds")]
+    ways += [f"{pattern}@{percent}%:uniform" for pattern in ("1x1", "8x1", "4x4") for percent in PERCENTS]
     ways += [f"{pattern}@80%:global" for pattern in ("1x1", "4x4")]
     scan = [Cell(DENSE, SHORT), *(Cell(f"magnitude:{way}", SHORT) for way in ways)]
-    learned = [Cell(f"magnitude:{way}", SHORT) for way in ("1x1@80%:uniform", "1x1@80%:global", "4x1@80%:milliseconds")]
-    learned += [Cell(f"{way}@80%", SHORT) for way in ("ltp:1x1", "block_ltp:4x1", "block_ltp:4x4")]
+    ways = ["magnitude:1x1@80%:uniform", "magnitude:1x1@80%:global", "ltp:1x1@80%", "magnitude:4x1@80%:milliseconds"]
+    learned = [Cell(DENSE, SHORT), *(Cell(way, SHORT) for way in (*ways, "block_ltp:4x1@80%", "block_ltp:4x4@80%"))]
     plain = "magnitude:4x1@80%:uniform"
-    gap = [Cell(plain, SHORT), *(Cell(f"{plain}:{word}", SHORT) for word in WORDS), Cell(plain, SHORT, distil=0.5)]
+    gap = [Cell(DENSE, SHORT), Cell(plain, SHORT), *(Cell(f"{plain}:{word}", SHORT) for word in WORDS)]
+    gap += [Cell(plain, SHORT, distil=0.5), Cell("magnitude:4x1@80%:milliseconds:regrow:permute", SHORT)]
     gap += [Cell(DENSE, 4 * SHORT), Cell(plain, 4 * SHORT)]
     deciding = [Cell(method, MIDDLE, seed) for seed in range(3) for method in (DENSE, *PAIR)]
-    ways = [way for n in (60, 80) for way in (f"block_ltp:4x1@{n}%", f"magnitude:4x1@{n}%:milliseconds:regrow")]
-    headline = [Cell(DENSE, LONG), *(Cell(way, LONG) for way in ways)]
+    headline = [Cell(DENSE, LONG), Cell("block_ltp:4x1@60%", LONG)]
     return {"scan": scan, "learned": learned, "gap": gap, "deciding": deciding, "headline": headline}
 
 
@@ -180,18 +182,19 @@ class Bench:
         write_file(self.args.out / f"{cell.name}.json", json.dumps(told).encode())
 
     def trained(self, cell: Cell) -> tuple[torch.nn.Module, Mapping[str, object], list[object]]:
-        """The network of a cell with batch norms in place, its settings, and what its thresholds went through."""
+        """The network of a cell with batch norms in place, its settings, and the zeros it went through, layer by
+        layer."""
         assert self.original.model is not None
         recipe = Recipe(epochs=cell.epochs, batch=BATCH, lr=cell.rate, seed=cell.seed, distil=cell.distil)
         data = TrainingImages(self.pictures, self.spec, seed=cell.seed)
         folder, identity, curve = self.args.out / cell.name, {"cell": cell.name}, list[object]()
-        name, _, text = ("magnitude:dense" if cell.method == DENSE else cell.method).partition(":")
-        method = METHODS[name]
-        settings = method.assign(self.original.of_kinds(method.CARD.kinds), method.parse(text))
         if cell.method == DENSE:
             model = copy.deepcopy(self.original.model)
             train(model, data, recipe, Hooks(), self.original.model, folder, identity)
             return model, {}, curve
+        name, _, text = cell.method.partition(":")
+        method = METHODS[name]
+        settings = method.assign(self.original.of_kinds(method.CARD.kinds), method.parse(text))
         applied = method.apply(self.original.model, settings)
         if patterns := method.priced(settings):
             applied.price(costs(self.original, patterns).paths)
@@ -199,25 +202,12 @@ class Bench:
         def watch(progress: float) -> None:
             applied.on_step(progress)
             if len(curve) <= progress * 20:
-                curve.append({"progress": progress, **self.look(applied)})
+                gone = {path: 1 - float(keep.float().mean()) for path, keep in applied.zeros().items()}
+                curve.append({"progress": progress, "gone": gone})
 
         hooks = Hooks(applied.penalty, watch, applied.freeze, applied.undecayed())
         train(applied.model, data, recipe, hooks, self.original.model, folder, identity)
         return applied.bake(), settings, curve
-
-    def look(self, applied: object) -> dict[str, object]:
-        thresholds = getattr(applied, "thresholds", {})
-        pressure = getattr(applied, "pressure", None)
-        gone = {path: round(1 - float(keep.float().mean()), 3) for path, keep in applied.zeros().items()}  # type: ignore
-        near = (
-            {path: round(t.near(w), 4) for (path, t), (_, w) in zip(thresholds.items(), applied._pairs(), strict=True)}
-            if thresholds
-            else {}
-        )  # type: ignore
-        told = (
-            {"push": float(pressure.push), "typical": float(pressure.typical), "left": applied.left} if pressure else {}
-        )  # type: ignore
-        return {**told, "gone": gone, "near": near}
 
     def right(self, graph: ModelProto) -> np.ndarray:
         """Whether each picture's class is found, bool [n]."""
@@ -225,58 +215,51 @@ class Bench:
         outputs = np.concatenate([session(self.judged[index])[0] for index in range(len(self.labels))])
         return top1(outputs) == self.labels
 
-    def read(self, cell: Cell) -> dict[str, object]:
-        found: dict[str, object] = json.loads((self.args.out / f"{cell.name}.json").read_bytes())
+    def read(self, cell: Cell) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.args.out / f"{cell.name}.json").read_bytes())
         return found
+
+    def against_dense(self, cell: Cell) -> str:
+        """Points by which a cell is ahead of the dense control of as many epochs, where that is there."""
+        control = self.args.out / f"{Cell(DENSE, cell.epochs, cell.seed).name}.json"
+        return (
+            difference(self.read(cell)["right"], json.loads(control.read_bytes())["right"]) if control.exists() else ""
+        )
 
     def line(self, cell: Cell) -> str:
         row = self.read(cell)
-        control = self.args.out / f"{Cell(DENSE, cell.epochs, cell.seed).name}.json"
-        lost = ""
-        if control.exists():
-            lost = f"  against dense {difference(row['right'], json.loads(control.read_bytes())['right'])}"
         return (
-            f"{cell.name:58} {100 * np.mean(row['right']):6.2f}  weights {100 * row['weights_gone']:5.1f}  "  # type: ignore[operator]
-            f"multiplications {100 * row['multiplications_gone']:5.1f}{lost}  ({row['seconds']:.0f} s)"  # type: ignore[operator]
+            f"{cell.name:58} {100 * np.mean(row['right']):6.2f}  weights {100 * row['weights_gone']:5.1f}  "
+            f"multiplications {100 * row['multiplications_gone']:5.1f}  {self.against_dense(cell)}  "
+            f"({row['seconds']:.0f} s)"
         )
 
     def report(self, cells: Sequence[Cell]) -> None:
         """The table with milliseconds, of the files as they lie in `--out`."""
         dense = eight_bit(self.original, Samples(self.calibration, self.judged)).build()
-        forms = {"openvino": (dense, "openvino"), "onnxruntime": (dense, "onnxruntime"), "engine": (dense, "engine")}
+        forms = {name: (dense, name) for name in runtimes.installed()}
         forms |= {cell.name: (onnx.load(self.args.out / f"{cell.name}.onnx"), "engine") for cell in cells}
-        found = milliseconds(forms, 1)
-        print(
-            f"\nopenvino int8 {found['openvino']:.4f} ms, onnxruntime {found['onnxruntime']:.4f}, engine {found['engine']:.4f}"
-        )
-        print(
-            "| method | epochs | seed | weights, % | multiplications, % | ms | over OpenVINO int8 | accuracy | against dense |"
-        )
-        print("|---|---|---|---|---|---|---|---|---|")
+        ms = milliseconds(forms, 1)
+        print("\ndense int8: " + ", ".join(f"{name} {ms[name]:.4f} ms" for name in runtimes.installed()))
+        told = ["method", "epochs", "seed", "weights, %", "multiplications, %", "ms", "over OpenVINO int8", "accuracy"]
+        print(f"| {' | '.join([*told, 'against dense'])} |\n|{'---|' * (len(told) + 1)}")
         rows = []
         for cell in cells:
-            row, ms = self.read(cell), found[cell.name]
-            control = self.args.out / f"{Cell(DENSE, cell.epochs, cell.seed).name}.json"
-            lost = difference(row["right"], json.loads(control.read_bytes())["right"]) if control.exists() else ""
+            row = self.read(cell)
+            accuracy, gone = float(np.mean(row["right"])), (row["weights_gone"], row["multiplications_gone"])
+            how = f"{cell.method}{'' if cell.distil == 1 else ', with labels'}"
+            shares = " | ".join(f"{100 * share:.1f}" for share in gone)
+            speed = f"{ms[cell.name]:.4f} | {ms['openvino'] / ms[cell.name]:.2f}"
             print(
-                f"| {cell.method} | {cell.epochs:g} | {cell.seed} | {100 * row['weights_gone']:.1f} | "  # type: ignore[operator]
-                f"{100 * row['multiplications_gone']:.1f} | {ms:.4f} | {found['openvino'] / ms:.2f} | "  # type: ignore[operator]
-                f"{100 * np.mean(row['right']):.2f} | {lost} |"  # type: ignore[operator]
+                f"| {how} | {cell.epochs:g} | {cell.seed} | {shares} | {speed} | {100 * accuracy:.2f} | "
+                f"{self.against_dense(cell)} |"
             )
-            rows.append(
-                {
-                    **{key: row[key] for key in row if key not in ("right", "curve")},
-                    "ms": ms,
-                    "accuracy": float(np.mean(row["right"])),
-                }
-            )  # type: ignore
+            kept = {key: value for key, value in row.items() if key not in ("right", "curve")}
+            rows.append({**kept, "ms": ms[cell.name], "accuracy": accuracy})
         if self.args.json:
-            result = {
-                "date": time.strftime("%Y-%m-%d"),
-                "machine": machine.fingerprint(),
-                "baselines": {n: found[n] for n in ("openvino", "onnxruntime", "engine")},
-            }
-            write_file(self.args.json, json.dumps({**result, "cells": rows}, indent=1).encode())
+            found = {"date": time.strftime("%Y-%m-%d"), "machine": machine.fingerprint()}
+            dense_ms = {name: ms[name] for name in runtimes.installed()}
+            write_file(self.args.json, json.dumps({**found, "dense_ms": dense_ms, "cells": rows}, indent=1).encode())
 
 
 def difference(one: object, other: object) -> str:
