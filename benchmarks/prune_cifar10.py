@@ -6,7 +6,7 @@ One trained network (`checkpoints/cifar_mobilenet.safetensors`, swish, 88.76 %),
 quantised to 8 bits. Every row, the dense control included, gets the same pictures in the same order, the same learning
 rate and the same teacher (the network itself; labels are not used unless a row says so). Accuracies are of the exported
 8-bit file in ONNX Runtime, whose bytes are the engine's too; differences to the dense control are paired by picture,
-with 95 % intervals. Milliseconds are measured at the end: all files, and OpenVINO's dense int8, in turns in one process.
+with 95 % intervals. Milliseconds are measured at the end: all files and dense int8, in turns in one process.
 
 Tables (`--only`): `scan`: patterns and ways to allot shares, a quarter of an epoch each, one seed. `learned`:
 thresholds beside magnitude at the same pattern and time. `gap`: what closes the gap between blocks and single weights.

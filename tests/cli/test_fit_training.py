@@ -95,6 +95,11 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("--method", "lsq", "--epochs", 1, "--train-batch", 0), "batch: 0 is out of range"),
         (("--method", "lsq:w9a9"), "unknown setting 'w9a9'"),
         (("--bits", "bits.json"), "--bits: belong to a method"),
+        (("--method", "ltp", "--bits", "bits.json"), "--bits: belong to a method"),
+        (("--method", "ltp", "--method", "magnitude"), "ltp and magnitude cannot be combined"),
+        (("--method", "lsq", "--from", "x.pt"), "--from: x.pt holds zeros for a method that prunes; add --method"),
+        (("--method", "ltp", "--from", "x.pt"), "weights: x.pt does not exist"),
+        (("--method", "magnitude:*.depthwise.0=2:4"), "of 2:4 do not fit blocks.0.depthwise.0, which is 1x1 in each"),
         (("--method", "lsq", "--bits", "absent.json"), "absent.json cannot be read"),
         (("--method", "lsq", "--bits", "wrong.json"), "wrong.json is not an object of bits"),
         (("--method", "lsq", "--bits", "nobody.json"), "no layer is called 'head.*'"),
@@ -111,3 +116,26 @@ def test_judging_on_what_trains_is_refused(tiny: str, photographs: Path, tmp_pat
     same = {"data": photographs, "judge": photographs, "input": "3x32x32", "calibration": 8}
     with pytest.raises(BadInput, match=r"30 of the 30 images .* either fits or judges"):
         package.fit(tiny, method="lsq", epochs=1, out=tmp_path / "x.shoe", **same)
+
+
+def test_zeros_and_bits_together_leave_a_trail(
+    shoestring, tiny: str, photographs: Path, others: Path, tmp_path
+) -> None:
+    out, bits = tmp_path / "x.shoe", tmp_path / "bits.json"
+    bits.write_text(json.dumps({"classifier": "w4a8"}))
+    methods = ("--method", "magnitude:4x1@50%:uniform", "--method", "lsq+:w8a8", "--bits", bits)
+    places = ("--data", photographs, "--judge", others, "--out", out)
+    ran = shoestring("fit", tiny, *OPTIONS, "--epochs", 2, "--train-batch", 5, *methods, *places)
+    assert (ran.code, ran.err) == (0, "")
+    made, said = shoe.read(out).provenance["methods"], " ".join(ran.out.split())
+    assert made["blocks.1.project.0"] == "magnitude:4x1@50%:uniform, lsq+:w8a8:config4:mse"
+    assert made["classifier"] == "lsq+:w4a8:config4:mse"
+    assert "sparsity trail of magnitude:4x1@50%:uniform" in said
+    assert "Pruned while it trained (magnitude): 50" in said
+    assert "sparsity trail" in (tmp_path / "x.trail/trail.html").read_text()
+    points = sorted((tmp_path / "x.trail").glob("point-*.safetensors"))
+    assert len(points) == 6  # of the six steps of an epoch
+    further = ("--method", "magnitude:4x1@50%:uniform", "--from", points[-1], "--epochs", 1, "--train-batch", 5)
+    again = shoestring("fit", tiny, *OPTIONS, *further, *places[:-1], tmp_path / "y.shoe")
+    assert (again.code, again.err) == (0, "")
+    assert "Pruned while it trained (magnitude): 50" in " ".join(again.out.split())

@@ -46,3 +46,11 @@ def test_a_shared_parameter_is_there_once() -> None:
 def test_nothing_to_train_gives_no_group() -> None:
     assert groups(nn.Linear(2, 2).requires_grad_(False), 0.1) == []
     assert groups(nn.ReLU(), 0.1) == []
+
+
+def test_what_a_method_takes_out_of_decay() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    policy = groups(model, 0.1, {"1.weight", "nowhere.weight"})
+    decayed = {id(parameter): group["weight_decay"] for group in policy for parameter in group["params"]}
+    told = {name: decayed[id(parameter)] for name, parameter in model.named_parameters()}
+    assert told == {"0.weight": 0.1, "0.bias": 0.0, "1.weight": 0.0, "1.bias": 0.0}

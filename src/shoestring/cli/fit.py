@@ -106,10 +106,15 @@ def fit(
 
 
 def _with_bits(methods: tuple[str, ...], bits: Mapping[str, str]) -> tuple[str, ...]:
-    """The methods as they would be written with the bits of single layers behind them."""
-    if bits and not methods:
+    """The methods as they would be written with the bits of single layers behind those that know bits."""
+    from shoestring.compress import METHODS  # as above
+
+    shaping = {name for name, method in METHODS.items() if method.CARD.prunes or method.CARD.reshapes}
+    known = [method for method in methods if method.partition(":")[0] not in shaping]
+    if bits and not known:
         raise BadInput("--bits: belong to a method; add --method lsq+:w4a4")
-    return tuple(":".join([method, *(f"{name}={text}" for name, text in bits.items())]) for method in methods)
+    told = [f"{name}={text}" for name, text in bits.items()]
+    return tuple(":".join([method, *(told if method in known else [])]) for method in methods)
 
 
 def read_bits(path: Path) -> Mapping[str, str]:
