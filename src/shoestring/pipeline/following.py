@@ -37,14 +37,15 @@ def follow(  # noqa: PLR0913 - the flow of `fit` hands over everything here
     watch: Callable[[float], object] | None = None,
 ) -> bool:
     """Trains `applied`, made of `student`, to follow the original. `watch`: called after each step with the share of
-    the run that is done. Whether this process goes on to export: of several, only the first does. Raises BadInput."""
+    the run that is done, before the method changes what was trained. Whether this process goes on to export: of
+    several, only the first does. Raises BadInput."""
     if samples.training is None:
         raise BadInput("--epochs: there is nothing to train on; give --data DIR")
 
     def step(progress: float) -> None:
-        applied.on_step(progress)
         if watch:
             watch(progress)
+        applied.on_step(progress)
 
     trained = train(
         applied.model,

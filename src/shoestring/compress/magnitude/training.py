@@ -19,7 +19,7 @@ from shoestring.graph.masks import Mask, factors, groups_of, layer_at
 from shoestring.graph.parametrized import before, plain
 
 RAMP = 0.5  # the share of the run after which sparsity is full
-_UPDATES = 40  # of the masks during the ramp; afterwards they go on at the same pace
+_UPDATES = 40  # of the masks during the ramp; then they stay, so that the network settles with what is left
 _MEMORY = 0.98  # of the running mean of Taylor scores, per step
 
 
@@ -60,20 +60,22 @@ class Gradual(Applied):
 
     def on_step(self, progress: float) -> None:
         """Masks anew, forty times a ramp, from the weights as they are; share of the ramp: cubic (arXiv 1710.01878,
-        equation 1)."""
-        tick = int(progress / RAMP * _UPDATES + 1e-9)  # steps divide a run unevenly
+        equation 1). After the ramp they stay."""
+        tick = min(int(progress / RAMP * _UPDATES + 1e-9), _UPDATES)  # steps divide a run unevenly
         if tick > max(self._tick, 0) and not self.frozen:
             self._tick = tick
             self._update(1 - (1 - min(progress / RAMP, 1.0)) ** 3)
+            if tick == _UPDATES:
+                self._settle_masks()
 
     def freeze(self) -> None:
-        """The masks at full sparsity; from now on nothing comes back. Warns NoEffectWarning when nothing goes."""
+        """The masks at full sparsity. Warns NoEffectWarning when nothing goes."""
         if self.frozen:
             return
-        self._update(1.0)
+        if self._tick < _UPDATES:
+            self._update(1.0)
+            self._settle_masks()
         self.frozen = True
-        for mask in self.masks.values():
-            mask.through = False
         weights = self._weights()
         if self.masks and not any(
             weights[path].values[~mask.keep.cpu().numpy()].any() for path, mask in self.masks.items()
@@ -87,6 +89,11 @@ class Gradual(Applied):
         """A plain copy with exact zeros, batch norms in place."""
         self.freeze()
         return plain(self.model)
+
+    def _settle_masks(self) -> None:
+        """From now on nothing comes back: what would, the network is not trained with."""
+        for mask in self.masks.values():
+            mask.through = False
 
     def _update(self, ramp: float) -> None:
         weights = self._weights()
