@@ -15,7 +15,7 @@ from shoestring.report.wording import fixed, number, shorten
 
 _LEFT, _RIGHT = 9.0, 97.0  # per cent: where the axes begin and end
 _TOP, _BOTTOM = 30.0, 320.0  # pixels
-_ROW, _NAME = 22, 34.0  # of a layer: its height in pixels; where its cells begin, in per cent
+_ROW, _NAME = 22, 44.0  # of a layer: its height in pixels; where its cells begin, in per cent
 _STEPS = (1, 2, 5)
 
 
@@ -99,7 +99,7 @@ def heat(key: str, trail: Trail) -> Markup:
     shapes = []
     for row, (name, shares) in enumerate(trail.layers.items()):
         top = row * _ROW
-        shapes.append(words(0, top + 15, shorten(name, 22), "quiet", "start"))
+        shapes.append(words(0, top + 15, shorten(name, 20), "quiet", "start"))
         for column, share in enumerate(shares):
             named = element("title", f"{name}, point {column + 1}: {number(100 * share)} % zeros")
             cell = {"x": f"{_NAME + column * width:.3f}%", "y": top + 2, "width": f"{width:.3f}%", "height": _ROW - 4}
