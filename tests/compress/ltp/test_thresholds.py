@@ -136,7 +136,7 @@ def test_something_is_left_of_every_layer() -> None:
         found = threshold(weight, FOUR, steered)
         found.pressure.level.fill_(1.0)
         with torch.no_grad():
-            found.learned.fill_(1e4 if not steered else 20.0)
+            found.learned.fill_(1e4 if not steered else 20.0)  # as far as it goes
         found.bound(weight)
         assert found.gone_of(found.energies(weight)) <= MOST / 100
         assert found.gone_of(found.energies(weight)) >= MOST / 100 - 0.01

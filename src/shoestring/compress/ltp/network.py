@@ -93,6 +93,8 @@ class Thresholded(Applied):
         """Hard masks, for good; what was asked for is met. Warns NoEffectWarning when nothing goes."""
         if self.frozen:
             return
+        for threshold, weight in self._pairs():
+            threshold.bound(weight)
         if self.steered:
             self._meet(self.wanted)
         for threshold, weight in self._pairs():
@@ -106,8 +108,8 @@ class Thresholded(Applied):
         return {path: t.keep if t.fixed else t.decide(weight) for path, (t, weight) in pairs}
 
     def undecayed(self) -> frozenset[str]:
-        """Weights under a batch norm, until masks are fixed: decay makes them smaller without changing what the network
-        computes, and a threshold would take that for unimportance."""
+        """Weights under a batch norm: decay makes them smaller without changing what the network computes, and a
+        threshold would take that for unimportance."""
         return frozenset(f"{path}.parametrizations.{WEIGHT}.original" for path in self.normed)
 
     def bake(self) -> nn.Module:

@@ -62,8 +62,8 @@ class Pressure(nn.Module):
         paid; in typical sizes."""
         weight = torch.clamp(1 / (self.answers + 1), min=_FORGET)
         self.earned.lerp_(answer.sum() * saved, weight)
-        self.spent.lerp_(torch.tensor(saved * saved), weight)
-        price = self.earned / self.spent.clamp(min=1e-30)
+        self.spent.lerp_(torch.full_like(self.spent, saved * saved), weight)
+        price = self.earned / self.spent.clamp(min=torch.finfo(torch.float32).tiny)
         return self.scaled(answer - price * saved) * _PACE * self.trades
 
 
@@ -72,8 +72,9 @@ class Threshold(nn.Module):
 
     `scale`: [O], what each output is multiplied by before blocks are compared (the batch norm to be folded, or ones).
     `temperature`: the paper's T0; T = T0 * var(root mean square of the blocks), arXiv 2003.00075 equation 15 for blocks
-    of one weight. `steered`: a cost is to be met. `left`, `leverage`: of the cost of all what is left in this layer,
-    and what a threshold that rises by a temperature would save, as the last batch found them."""
+    of one weight. `steered`: a cost is to be met. `most`: where a threshold ends, so that something is left. `left`,
+    `leverage`: of the cost of all what is left in this layer, and what a threshold that rises by a temperature would
+    save, as the last batch found them."""
 
     scale: Tensor
     heat: Tensor
@@ -83,6 +84,7 @@ class Threshold(nn.Module):
     prices: Tensor
     learned: nn.Parameter
     start: Tensor
+    most: Tensor
 
     def __init__(  # noqa: PLR0913 - what a layer is, and how it is to be pruned
         self,
@@ -107,6 +109,7 @@ class Threshold(nn.Module):
         spread_ = self.energies(weight).sqrt().var(correction=0)
         self.heat.copy_(temperature * torch.clamp(spread_, min=torch.finfo(torch.float32).tiny))
         self.register_buffer("start", torch.ones(1, device=weight.device))
+        self.register_buffer("most", self._quantile(self.energies(weight), MOST / 100).reshape(1).clone())
 
     def forward(self, weight: Tensor) -> Tensor:
         if self.fixed:
@@ -123,7 +126,7 @@ class Threshold(nn.Module):
         learned = self.learned if learned is None else learned
         if not self.steered:
             return learned
-        return self.pressure.level * self.start * learned.exp()
+        return torch.minimum(self.pressure.level * self.start * learned.exp(), self.most)
 
     @torch.no_grad()
     def begin(self, weight: Tensor, share: float) -> None:
@@ -162,11 +165,9 @@ class Threshold(nn.Module):
     @torch.no_grad()
     def bound(self, weight: Tensor) -> None:
         """Keeps the threshold where it leaves something of the layer, and from 0 upwards."""
-        most = self._quantile(self.energies(weight), MOST / 100)
+        self.most.copy_(self._quantile(self.energies(weight), MOST / 100))
         if not self.steered:
-            self.learned.clamp_(min=torch.zeros_like(most), max=most)
-        elif self.tau() > most:
-            self.learned.add_(torch.log(most.clamp(min=torch.finfo(most.dtype).tiny) / self.tau()))
+            self.learned.clamp_(min=torch.zeros_like(self.most), max=self.most)
 
     def _quantile(self, energies: Tensor, share: float) -> Tensor:
         """Below which no more than `share` of the weights lie: half way between two energies, so that rounding does
