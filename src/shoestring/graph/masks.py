@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -12,6 +13,7 @@ from shoestring.graph.fold import foldable
 from shoestring.graph.parametrized import before, make_plain, put_first, transforms
 
 Layer = nn.Conv1d | nn.Conv2d | nn.Linear
+S = TypeVar("S")
 
 
 class Mask(nn.Module):
@@ -71,6 +73,22 @@ def layer_at(model: nn.Module, path: str, method: str = "masks", called: str = "
     if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
         raise BadInput(f"{method}: {(called or path)!r} is not a convolution or linear layer of the model")
     return module
+
+
+def by_path(model: nn.Module, settings: Mapping[str, S], method: str) -> tuple[fx.GraphModule, dict[str, S]]:
+    """`model`, and module path to setting, from layers by the inventory's names: `conv:2`, the second call of `conv`,
+    has the setting of the first. Raises BadInput, in the name of `method`, when the model is not captured, and when a
+    layer is not a convolution or linear layer of it."""
+    if not isinstance(model, fx.GraphModule):
+        raise BadInput(
+            f"{method}: {type(model).__name__} is not captured; write graph.capture.capture(model, input_shape)"
+        )
+    found: dict[str, S] = {}
+    for name, setting in settings.items():
+        path = name.partition(":")[0]
+        layer_at(model, path, method, name)
+        found.setdefault(path, setting)
+    return model, found
 
 
 def groups_of(layer: Layer) -> int:

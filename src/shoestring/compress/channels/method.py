@@ -21,7 +21,7 @@ from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, Layer
 from shoestring.core.precision import FLOAT, Precision
 from shoestring.graph.channels import Group, Place, ends, groups, is_depthwise
 from shoestring.graph.dependencies import trace
-from shoestring.graph.masks import groups_of, layer_at
+from shoestring.graph.masks import by_path, groups_of
 
 CARD = Card(
     name="channels",
@@ -74,22 +74,15 @@ def apply(model: nn.Module, settings: Mapping[str, Setting]) -> Applied:
     """A copy of `model` (captured) without the channels, its module names as before. A layer without a setting keeps
     its outputs, and so do those whose outputs are the network's. Warns NoEffectWarning when nothing goes. Raises
     BadInput when a layer is not one of the model, and for channels that cannot be followed, with what to write."""
-    if not isinstance(model, fx.GraphModule):
-        raise BadInput(
-            f"channels: {type(model).__name__} is not captured; write graph.capture.capture(model, input_shape)"
-        )
-    chosen: dict[str, Channels] = {}
-    for name, setting in settings.items():
-        path = name.partition(":")[0]
-        layer_at(model, path, CARD.name, name)
-        chosen.setdefault(path, own(setting))
+    captured, given = by_path(model, settings, CARD.name)
+    chosen = {path: own(setting) for path, setting in given.items()}
     precisions = dict.fromkeys(settings, FLOAT)
     if any(setting.percent for setting in chosen.values()):
-        small = _removed(model, chosen)
+        small = _removed(captured, chosen)
         if small is not None:
             return Applied(small, precisions)
     warnings.warn("channels removed no channel", NoEffectWarning, stacklevel=2)
-    return Applied(copy.deepcopy(model), precisions)
+    return Applied(copy.deepcopy(captured), precisions)
 
 
 def own(setting: Setting) -> Channels:

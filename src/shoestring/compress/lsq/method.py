@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping
 
-from torch import fx, nn
+from torch import nn
 
 from shoestring.compress.lsq.network import Quantised, quantised
 from shoestring.compress.lsq.settings import Bits, Lsq
@@ -13,6 +13,7 @@ from shoestring.core.counts import Counts, dense
 from shoestring.core.errors import BadInput, NoEffectWarning
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, Layer
 from shoestring.core.precision import Precision
+from shoestring.graph.masks import by_path
 
 KINDS = (CONV, DEPTHWISE, LINEAR)
 _OPTIONS = (Bits(8, 8), Bits(6, 8), Bits(4, 8), Bits(4, 4), Bits(2, 4), Bits(2, 2))
@@ -44,23 +45,16 @@ def apply(model: nn.Module, settings: Mapping[str, Setting], name: str) -> Quant
     """`name`: the method's, for what is said to the user. Layers have the inventory's names (`conv:2` is the second
     call of `conv`, and has the setting of the first). `model`, which is captured, stays as it is. Raises BadInput when
     a layer is not a convolution or linear layer of it."""
-    if not isinstance(model, fx.GraphModule):
-        raise BadInput(
-            f"{name}: {type(model).__name__} is not captured; write graph.capture.capture(model, input_shape)"
-        )
-    modules = dict(model.named_modules())
-    chosen: dict[str, Lsq] = {}
+    captured, given = by_path(model, settings, name)
+    chosen = {path: own(setting) for path, setting in given.items()}
+    modules = dict(captured.named_modules())
     precisions = {}
-    for layer, setting in settings.items():
+    for layer in settings:
         path = layer.partition(":")[0]
-        module = modules.get(path)
-        if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
-            raise BadInput(f"{name}: {layer!r} is not a convolution or linear layer of the model")
-        chosen.setdefault(path, own(setting))
-        precisions[layer] = precision(module, chosen[path])
+        precisions[layer] = precision(modules[path], chosen[path])
     if not chosen:
         warnings.warn(f"{name} was applied to no layer", NoEffectWarning, stacklevel=2)
-    applied = quantised(model, chosen)
+    applied = quantised(captured, chosen)
     applied.precisions = precisions
     return applied
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import fx, nn
+from torch import nn
 
 from shoestring.compress.ltp.network import Thresholded, thresholded
 from shoestring.compress.ltp.settings import SINGLE, Ltp
@@ -16,7 +16,7 @@ from shoestring.core.counts import Counts, sparse
 from shoestring.core.errors import BadInput, NoEffectWarning
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, Layer
 from shoestring.core.precision import FLOAT, Precision
-from shoestring.graph.masks import groups_of, layer_at
+from shoestring.graph.masks import by_path, groups_of
 
 KINDS = (CONV, DEPTHWISE, LINEAR)
 PATENT = (
@@ -63,19 +63,11 @@ def apply(model: nn.Module, settings: Mapping[str, Setting], name: str) -> Thres
     """`name`: the method's. Layers have the inventory's names (`conv:2` is the second call of `conv`, and has its
     weight). `model`, which is captured, stays as it is. Raises BadInput when a layer is not a convolution or linear
     layer of it."""
-    if not isinstance(model, fx.GraphModule):
-        raise BadInput(
-            f"{name}: {type(model).__name__} is not captured; write graph.capture.capture(model, input_shape)"
-        )
-    chosen: dict[str, Ltp] = {}
-    for layer, setting in settings.items():
-        path = layer.partition(":")[0]
-        layer_at(model, path, name, layer)
-        chosen.setdefault(path, own(setting))
-    chosen = {path: setting for path, setting in chosen.items() if setting.blocks.percent}
+    captured, given = by_path(model, settings, name)
+    chosen = {path: own(setting) for path, setting in given.items() if own(setting).blocks.percent}
     if not chosen:
         warnings.warn(f"{name} removed no weight", NoEffectWarning, stacklevel=2)
-    applied = thresholded(model, chosen, folded=name != "ltp")
+    applied = thresholded(captured, chosen, folded=name != "ltp")
     applied.precisions = dict.fromkeys(settings, FLOAT)
     return applied
 

@@ -22,7 +22,7 @@ from shoestring.core.errors import BadInput, NoEffectWarning
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, Layer
 from shoestring.core.pattern import BlockPattern, NMPattern
 from shoestring.core.precision import FLOAT, Precision
-from shoestring.graph.masks import Mask, groups_of, layer_at, norms
+from shoestring.graph.masks import Mask, by_path, groups_of, layer_at, norms
 from shoestring.graph.parametrized import put_first
 from shoestring.graph.permute import gathered
 
@@ -113,19 +113,11 @@ def apply(model: nn.Module, settings: Mapping[str, Setting]) -> Gradual:
     """A copy of `model` (captured) with masks, all open until training goes on or `freeze` is called. Layers have the
     inventory's names (`conv:2` is the second call of `conv`, and has its weight). Batch norms stay in place; with them
     in mind it is chosen what goes. Raises BadInput when a layer is not a convolution or linear layer of the model."""
-    if not isinstance(model, fx.GraphModule):
-        raise BadInput(
-            f"magnitude: {type(model).__name__} is not captured; write graph.capture.capture(model, input_shape)"
-        )
-    chosen: dict[str, Magnitude] = {}
-    for name, setting in settings.items():
-        path = name.partition(":")[0]
-        layer_at(model, path, CARD.name, name)
-        chosen.setdefault(path, own(setting))
-    chosen = {path: setting for path, setting in chosen.items() if setting.blocks.percent}
+    captured, given = by_path(model, settings, CARD.name)
+    chosen = {path: own(setting) for path, setting in given.items() if own(setting).blocks.percent}
     if not chosen:
         warnings.warn("magnitude removed no weight", NoEffectWarning, stacklevel=2)
-    model = _permuted(model, chosen)
+    model = _permuted(captured, chosen)
     behind = norms(model)
     made: dict[str, Mask] = {}
     for path, setting in chosen.items():
