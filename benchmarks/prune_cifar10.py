@@ -10,9 +10,9 @@ with 95 % intervals. Milliseconds are measured at the end: all files and dense i
 
 Tables (`--only`): `scan`: patterns and ways to allot shares, a quarter of an epoch each, one seed. `learned`:
 thresholds beside magnitude at the same pattern and time. `gap`: what closes the gap between blocks and single weights.
-`deciding`: block LTP against block magnitude at the same milliseconds, three seeds. `headline`: as long as patience
-allows. Training is checkpointed; what is found in `--out` is not trained again. A cell of `scan` takes one to two
-minutes on one core.
+`channels`: whole channels, in one shot and trained. `deciding`: block LTP against block magnitude at the same
+milliseconds, three seeds. `headline`: as long as patience allows. Training is checkpointed; what is found in `--out` is
+not trained again. A cell of `scan` takes one to two minutes on one core.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from shoestring.deploy import runtimes
 from shoestring.deploy.archive import write_file
 from shoestring.deploy.export import export
 from shoestring.graph.fold import fold
+from shoestring.graph.inventory import inventory
 from shoestring.image.data import load_images
 from shoestring.image.samples import Inputs
 from shoestring.image.training import TrainingImages
@@ -96,7 +98,16 @@ def tables() -> dict[str, list[Cell]]:
     gap += [Cell(DENSE, 4 * SHORT), Cell(plain, 4 * SHORT)]
     deciding = [Cell(method, MIDDLE, seed) for seed in range(3) for method in (DENSE, *PAIR)]
     headline = [Cell(DENSE, LONG), Cell("block_ltp:4x1@60%", LONG)]
-    return {"scan": scan, "learned": learned, "gap": gap, "deciding": deciding, "headline": headline}
+    ways = [f"channels:{percent}%:{scope}:by8" for percent in (15, 30) for scope in ("uniform", "global")]
+    channels = [Cell(DENSE, SHORT), *(Cell(way, epochs) for epochs in (0, SHORT) for way in ways)]
+    return {
+        "scan": scan,
+        "learned": learned,
+        "gap": gap,
+        "channels": channels,
+        "deciding": deciding,
+        "headline": headline,
+    }
 
 
 def main() -> int:
@@ -162,18 +173,20 @@ class Bench:
     def make(self, cell: Cell) -> None:
         began = time.monotonic()
         model, settings, curve = self.trained(cell)
-        pruned = Original(NETWORK, export(fold(model), self.original.input), self.original.layers, self.original.input)
+        folded, shape = fold(model), self.original.input
+        pruned = Original(NETWORK, export(folded, shape), inventory(folded, shape), shape)
         graph = eight_bit(pruned, Samples(self.calibration, self.judged)).build()
-        empty = zeros(graph, [layer.name for layer in self.original.layers if layer.name in settings])
-        macs = multiplications(self.original.layers, empty) / multiplications(self.original.layers, {})
-        sizes = {layer.name: layer.weights for layer in self.original.layers}
+        empty = zeros(graph, [layer.name for layer in pruned.layers if layer.name in settings])
+        macs = multiplications(pruned.layers, empty) / multiplications(self.original.layers, {})
+        sizes, left = ({layer.name: layer.weights for layer in net.layers} for net in (self.original, pruned))
         told = {
             **asdict(cell),
             "right": [int(hit) for hit in self.right(graph)],
             "float": float(self.right(pruned.graph).mean()),
             "zeros": empty,
-            "weights_gone": sum(sizes[name] * share for name, share in empty.items())
-            / max(1, sum(sizes[n] for n in empty)),
+            "weights_gone": 1 - sum(left[n] * (1 - empty[n]) for n in empty) / sum(sizes[n] for n in empty)
+            if empty
+            else 0.0,
             "multiplications_gone": 1 - macs,
             "seconds": time.monotonic() - began,
             "curve": curve,
@@ -185,18 +198,18 @@ class Bench:
         """The network of a cell with batch norms in place, its settings, and the zeros it went through, layer by
         layer."""
         assert self.original.model is not None
-        recipe = Recipe(epochs=cell.epochs, batch=BATCH, lr=cell.rate, seed=cell.seed, distil=cell.distil)
+        recipe = partial(Recipe, cell.epochs, batch=BATCH, lr=cell.rate, seed=cell.seed, distil=cell.distil)
         data = TrainingImages(self.pictures, self.spec, seed=cell.seed)
         folder, identity, curve = self.args.out / cell.name, {"cell": cell.name}, list[object]()
         if cell.method == DENSE:
             model = copy.deepcopy(self.original.model)
-            train(model, data, recipe, Hooks(), self.original.model, folder, identity)
+            train(model, data, recipe(), Hooks(), self.original.model, folder, identity)
             return model, {}, curve
         name, _, text = cell.method.partition(":")
         method = METHODS[name]
         settings = method.assign(self.original.of_kinds(method.CARD.kinds), method.parse(text))
         applied = method.apply(self.original.model, settings)
-        if patterns := method.priced(settings):
+        if patterns := method.priced(settings) if method.CARD.prunes else {}:
             applied.price(costs(self.original, patterns).paths)
 
         def watch(progress: float) -> None:
@@ -206,7 +219,8 @@ class Bench:
                 curve.append({"progress": progress, "gone": gone})
 
         hooks = Hooks(applied.penalty, watch, applied.freeze, applied.undecayed())
-        train(applied.model, data, recipe, hooks, self.original.model, folder, identity)
+        if cell.epochs:
+            train(applied.model, data, recipe(), hooks, self.original.model, folder, identity)
         return applied.bake(), settings, curve
 
     def right(self, graph: ModelProto) -> np.ndarray:
