@@ -10,7 +10,7 @@ from onnx import ModelProto
 from shoestring import engine
 from shoestring.compress import int8
 from shoestring.core.precision import INT8_SAFE16, Precision
-from shoestring.deploy import runtimes
+from shoestring.deploy import parity, runtimes
 from shoestring.deploy.inventory import inventory
 from shoestring.deploy.rewrite import OPSET, tidy
 from shoestring.deploy.versions import to_opset
@@ -20,6 +20,7 @@ from shoestring.pipeline.post_training import calibrate
 pytestmark = pytest.mark.skipif(not engine.available(), reason=engine.why_absent() or "present")
 
 QUICK = ("cifar_mobilenet", "cifar_mobilenet_v3_small", "cifar_efficientnet_b0", "cifar_mixnet_s")
+TRANSCENDENTAL = ("cifar_mobilenet", "cifar_efficientnet_b0", "cifar_mixnet_s", "efficientnet_b0", "mixnet_s")
 SLOW = (
     "mobilenet_v2",
     "mobilenet_v3_small",
@@ -66,8 +67,15 @@ def compare(name: str, input: str | None = None) -> None:
     x = np.random.default_rng(1).standard_normal((1, *original.input), dtype=np.float32)
     (expected,) = outputs(model, "onnxruntime", x)
     assert expected.std() > 0
-    for threads in (1, 2):
-        assert np.array_equal(outputs(model, "engine", x, threads)[0], expected)
+    found = [outputs(model, "engine", x, threads)[0] for threads in (1, 2)]
+    assert np.array_equal(*found)
+    if name in TRANSCENDENTAL and not np.array_equal(found[0], expected):
+        # ONNX Runtime approximates swish by other instructions on other processors; a code on a rounding border goes
+        # either way, and travels. Layer by layer, each from the reference's codes, next to nothing differs.
+        for edge in parity.compare(model, "engine", [x]).edges:
+            assert edge.max_steps <= 1 and edge.mean_steps < 1e-3, edge
+    else:
+        assert np.array_equal(found[0], expected)
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -226,7 +226,7 @@ BAD: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "front": (("--budget", "latency=1ms..3ms"), {}, "asks for a front"),
     "method": (("--method", "int4"), {}, "unknown method 'int4'"),
     "blocks": (("--method", "magnitude:32x1@50%"), {}, "write blocks.0.project.0=16x1@50%"),
-    "methods": (("--method", "int8", "--method", "int8:full"), {}, "cannot be combined yet"),
+    "methods": (("--method", "int8", "--method", "int8:full"), {}, "cannot be combined; give one of them"),
     "epochs": (("--epochs", "3"), {}, "write --epochs 0"),
     "runtime": (("--runtime", "tvm"), {}, "unknown 'tvm'"),
     "threads": (("--threads", "999"), {}, "999 threads"),

@@ -138,4 +138,4 @@ def test_zeros_and_bits_together_leave_a_trail(
     further = ("--method", "magnitude:4x1@50%:uniform", "--from", points[-1], "--epochs", 1, "--train-batch", 5)
     again = shoestring("fit", tiny, *OPTIONS, *further, *places[:-1], tmp_path / "y.shoe")
     assert (again.code, again.err) == (0, "")
-    assert "Pruned while it trained (magnitude): 50" in " ".join(again.out.split())
+    assert f"Pruned before (magnitude), as {points[-1].name} has it: 50" in " ".join(again.out.split())

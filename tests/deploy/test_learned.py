@@ -164,7 +164,9 @@ def test_the_file_computes_what_was_trained_bit_for_bit(build: Build, case: str,
     assert scale.dtype == np.float32
     bias = np.rint(net.constants["a.bias"].astype(np.float64) / scale.astype(np.float64))
     sessions = {
-        name: runtimes.get(name).open(exposed(model, {last_codes(model): TensorProto.UINT8}).SerializeToString())
+        name: runtimes.get(name).open(
+            exposed(model, {last_codes(model): TensorProto.UINT8}).SerializeToString(), precision="fp32"
+        )
         for name in runtimes.installed()
     }
     for x in RNG.normal(0, 0.6, (3, 1, 8, 9, 9)).astype(np.float32):

@@ -44,9 +44,13 @@ def test_a_file_of_ours_passes(
     assert [layer for layer in layers if "/" not in layer][:2] == ["input_QuantizeLinear", "stem.1"]
     assert layers[-1] == "head" and {"project.0", "reduce", "expand", "grouped"} <= set(layers)
     assert len(layers) == 1 + sum(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    floats16 = (
+        graph == "mixed" and runtimes.get(runtime).default_precision() == "bf16"
+    )  # what float nodes are computed in
     for edge in compared.edges:
-        assert edge.mean_steps < 0.001 and edge.max_steps <= 1 and edge.equal > 0.999, edge
-    assert compared.output < 0.01
+        assert edge.max_steps <= 1, edge
+        assert edge.mean_steps < (0.5 if floats16 else 0.001) and (floats16 or edge.equal > 0.999), edge
+    assert compared.output < (0.1 if floats16 else 0.01)
 
 
 def tampered(monkeypatch: pytest.MonkeyPatch, change: Callable[[ModelProto], None]) -> None:

@@ -54,14 +54,16 @@ def expected(classifier: ModelProto) -> np.ndarray:
 def test_a_photograph_in_classes_out(opened: Callable[..., Model], classifier: ModelProto, runtime: str) -> None:
     model = opened(load_with={"runtime": runtime})
     assert model.runtime == runtime and model.spec == SPEC
+    # In bfloat16, where the runtime does that by itself, eight bits of a number are kept.
+    atol = 2**-8 * 5 if runtimes.get(runtime).default_precision() == "bf16" else 1e-4
     logits = expected(classifier)
-    assert np.allclose(model.outputs(PHOTOGRAPH), logits, atol=1e-4)
+    assert np.allclose(model.outputs(PHOTOGRAPH), logits, atol=atol)
     found = model(PHOTOGRAPH)
     probabilities = np.exp(logits.astype(np.float64)) / np.exp(logits.astype(np.float64)).sum()
     order = np.argsort(-probabilities)
     assert [prediction.label for prediction in found] == [LABELS[index] for index in order]
     assert [prediction.index for prediction in found] == list(order)
-    assert np.allclose([prediction.probability for prediction in found], probabilities[order], atol=1e-5)
+    assert np.allclose([prediction.probability for prediction in found], probabilities[order], atol=atol / 10)
     assert len(model(PHOTOGRAPH, top=2)) == 2
 
 

@@ -1,24 +1,18 @@
-"""Masks that hold zeros, under whatever is put on top; parametrizations read and baked."""
+"""Masks that hold zeros, under whatever is put on top."""
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from shoestring.core.errors import BadInput
 from shoestring.graph.capture import capture
 from shoestring.graph.masks import Mask, cut, factors, groups_of, held, hold, layer_at, norms
-from shoestring.graph.parametrized import before, make_plain, plain, put_first, transforms
+from shoestring.graph.parametrized import put_first
 
 
 class Twice(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         return 2 * weight
-
-
-class Plus(nn.Module):
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight + 1
 
 
 @pytest.fixture
@@ -60,42 +54,6 @@ def test_what_is_removed_may_still_learn() -> None:
 def test_an_infinite_weight_does_not_get_through() -> None:
     mask = Mask(torch.tensor([[True, False]]))
     assert torch.equal(mask(torch.tensor([[1.0, float("inf")]])), torch.tensor([[1.0, 0.0]]))
-
-
-def test_the_first_comes_before_what_is_there() -> None:
-    layer = nn.Linear(3, 2, bias=False)
-    original = layer.weight.detach().clone()
-    parametrize.register_parametrization(layer, "weight", Twice())
-    put_first(layer, plus := Plus())
-    assert [type(step) for step in transforms(layer)] == [Plus, Twice]
-    torch.testing.assert_close(layer.weight, 2 * (original + 1))
-    assert torch.equal(before(layer, plus), original)
-    torch.testing.assert_close(before(layer, transforms(layer)[1]), original + 1)
-    with pytest.raises(ValueError, match="Twice is not put on the weight of this"):
-        before(layer, Twice())
-    assert transforms(nn.ReLU()) == ()
-
-
-def test_plain_copies(net: nn.Sequential) -> None:
-    x = torch.randn(2, 3, 2, 2)
-    parametrize.register_parametrization(net[4], "weight", Twice())
-    hold(net, {"0": keep_of(net[0])})
-    net.eval()
-    baked = plain(net)
-    torch.testing.assert_close(baked(x), net(x))
-    assert not any(parametrize.is_parametrized(module) for module in baked.modules())
-    assert all(parameter.requires_grad for parameter in baked.parameters())
-    assert parametrize.is_parametrized(net[0])  # the class of the original is left alone
-    assert type(baked[0]) is nn.Conv2d
-    assert list(baked.state_dict()) == list(nn.Sequential(*baked).state_dict())
-
-
-def test_make_plain_takes_the_weight_that_is_given() -> None:
-    layer = nn.Linear(3, 2)
-    parametrize.register_parametrization(layer, "weight", Twice())
-    make_plain(layer, torch.ones(2, 3))
-    assert type(layer) is nn.Linear
-    assert torch.equal(layer.weight, torch.ones(2, 3))
 
 
 def test_cut_takes_what_is_trained_and_sets_zeros(net: nn.Sequential) -> None:

@@ -78,13 +78,16 @@ def learn(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before ma
 
 
 def lowered(learned: Learned, device: Device) -> ModelProto:
-    """The graph for `device`: linear layers of 4 bits or fewer as low-bit products, unless its runtime has none or
-    takes longer with them than with 8 bits."""
+    """The graph for `device`: linear layers of 4 bits or fewer as low-bit products, unless its runtime has none,
+    refuses them on this processor, or takes longer with them than with 8 bits."""
     low = matmul_nbits.lower(learned.graph, learned.bits, device.runtime)
     if not any(node.op_type == matmul_nbits.OPERATOR for node in low.graph.node):
         return learned.graph
     forms = {"low": (low, device.runtime), "dense": (learned.graph, device.runtime)}
-    times = milliseconds(forms, device.threads)
+    try:
+        times = milliseconds(forms, device.threads)
+    except BadInput:  # OpenVINO has no product of 2 bits on processors that compute in bfloat16
+        return learned.graph
     return low if times["low"] <= _SLOWER * times["dense"] else learned.graph
 
 

@@ -74,6 +74,8 @@ def zeroed(pruned: Pruned | None, empty: Mapping[str, float], device: Device) ->
     left = multiplications(layers, empty) / multiplications(layers, {})
     methods = ", ".join(dict.fromkeys(setting.method for setting in pruned.settings.values()))
     done = f"while it trained ({methods})" if pruned.epochs else "in one shot, without training to make up for it"
+    if pruned.source:
+        done = f"before ({methods}), as {pruned.source} has it"
     told = [
         f"Pruned {done}: "
         f"{100 * gone / sum(sizes[name] for name in empty):.1f} % of the weights of {len(empty)} layers are zero. They "

@@ -23,7 +23,7 @@ class Pruned:
     """`original`: the network without what was taken away. `settings`: of the layers that lost something, by method
     and layer. `features`: entries of the capability contract that say what a runtime does with zeros. `masks`: module
     path to what stays of its weight, for methods to come. `epochs`: of training so far. `trail`: the sparsities that
-    it passed through."""
+    it passed through. `source`: the file that brought the zeros, when one did."""
 
     original: Original
     settings: Mapping[str, Setting] = field(default_factory=dict)
@@ -32,6 +32,7 @@ class Pruned:
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     epochs: float = 0.0
     trail: Trail | None = None
+    source: str = ""
 
 
 def prune(

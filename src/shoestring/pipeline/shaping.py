@@ -127,6 +127,7 @@ def _in_modules(
         masks,
         epochs,
         recorder.trail() if recorder is not None else None,
+        how.start.name if how.start is not None else "",
     )
 
 

@@ -33,10 +33,6 @@ def test_each_layer_has_its_own() -> None:
         "a.project:2": "block_ltp:4x1@80%:t0.05",
         "head": "block_ltp:2x1@10%:t0.05",
     }
-    assert method.priced(found) == {
-        "a.project": BlockPattern(4, 1), "a.project:2": BlockPattern(4, 1), "head": BlockPattern(2, 1)
-    }  # fmt: skip
-    assert METHODS["ltp"].priced(found) == {}
 
 
 @pytest.mark.parametrize(
@@ -54,15 +50,3 @@ def test_what_is_refused(method: str, text: str, reason: str) -> None:
     with pytest.raises(BadInput) as refused:
         METHODS[method].parse(text)
     assert reason in str(refused.value)
-
-
-def test_the_patent_is_told() -> None:
-    for name in ("ltp", "block_ltp"):
-        assert "US 11,704,571 B2" in METHODS[name].CARD.legal
-    assert not METHODS["magnitude"].CARD.legal
-
-
-def test_an_onnx_file_has_nothing_to_learn() -> None:
-    method = METHODS["ltp"]
-    with pytest.raises(BadInput, match="ltp: thresholds are learned, for which it needs a torch model"):
-        method.keep({}, {"a": method.parse("")})
