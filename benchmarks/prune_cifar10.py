@@ -31,6 +31,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import ModelProto
+from safetensors.torch import save_file
 
 from shoestring.compress import METHODS
 from shoestring.core.quality import top1
@@ -191,6 +192,8 @@ class Bench:
             "seconds": time.monotonic() - began,
             "curve": curve,
         }
+        state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        save_file(state, self.args.out / f"{cell.name}.safetensors")  # for `shoestring fit --from`
         onnx.save(graph, self.args.out / f"{cell.name}.onnx")
         write_file(self.args.out / f"{cell.name}.json", json.dumps(told).encode())
 

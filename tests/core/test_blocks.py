@@ -100,3 +100,15 @@ def test_a_name_that_no_layer_has() -> None:
         BadInput, match=r"^ltp: no layer is called 'x\*'; layers are stem, a.depthwise, a.project, \.\.\."
     ):
         by_layer(LAYERS, DENSE, (("x*", DENSE),), "ltp")
+
+
+def test_the_nearest_where_that_is_asked_for() -> None:
+    found = by_layer(LAYERS, Blocks(BlockPattern(16, 4), 50), (), "magnitude", nearest=True)
+    assert {name: str(blocks) for name, (blocks, _) in found.items()} == {
+        "stem": "dense",
+        "a.depthwise": "dense",
+        "a.project": "16x4@50%",
+        "a.project:2": "16x4@50%",
+        "b.grouped": "8x3@50%",
+        "head": "dense",
+    }

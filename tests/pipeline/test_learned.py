@@ -167,6 +167,12 @@ def test_linear_layers_run_at_their_bits_unless_that_is_slower(original, samples
     dense = learned(original, samples, tmp_path, "lsq+:w4a4")  # the last layer at 8 bits
     assert lowered(dense, device) is dense.graph
 
+    def refuse(*_: object) -> None:
+        raise BadInput("no such product on this processor")
+
+    monkeypatch.setattr("shoestring.pipeline.learned.milliseconds", refuse)
+    assert lowered(done, device) is done.graph
+
 
 def test_a_fit_writes_low_bits_packed_and_cleans_up(original, training, timed, tmp_path, monkeypatch) -> None:
     timed({"fp32": 4.0, "int8@onnxruntime": 2.0, "int8@openvino": 3.0, "subject": 2.5})

@@ -65,10 +65,13 @@ def named(word: str) -> tuple[str, str] | None:
     return (name, own) if equals and name else None
 
 
-def by_layer(layers: Sequence[Layer], blocks: Blocks, named: Named, method: str) -> dict[str, tuple[Blocks, bool]]:
+def by_layer(
+    layers: Sequence[Layer], blocks: Blocks, named: Named, method: str, nearest: bool = False
+) -> dict[str, tuple[Blocks, bool]]:
     """What each layer loses, and whether it was named: by the last pattern that matches its name; nothing in the first,
     the last and depthwise layers; else `blocks`. Calls of one layer (`conv`, `conv:2`) have one. Raises BadInput, in
-    the name of `method`, for a pattern that no layer's name matches, and for blocks that do not fit a layer."""
+    the name of `method`, for a pattern that no layer's name matches, and for blocks that do not fit a layer, unless it
+    is to get the `nearest` that do."""
     paths = [layer.name.partition(":")[0] for layer in layers]
     for pattern, _ in named:
         if not any(fnmatchcase(path, pattern) for path in paths):
@@ -80,6 +83,8 @@ def by_layer(layers: Sequence[Layer], blocks: Blocks, named: Named, method: str)
         own = [blocks for pattern, blocks in named if fnmatchcase(path, pattern)]
         idle = path in ends or layer.kind == DEPTHWISE
         chosen = own[-1] if own else DENSE if idle else blocks
+        if nearest:
+            chosen = fitting(chosen, layer)
         _require_fit(layer, path, chosen, method)
         found[layer.name] = (chosen, bool(own) or idle)
     return found

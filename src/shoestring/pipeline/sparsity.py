@@ -6,6 +6,7 @@ import numpy as np
 from onnx import ModelProto
 
 from shoestring.compress import magnitude
+from shoestring.core.blocks import by_layer
 from shoestring.core.precision import Precision
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import calibrate
@@ -31,11 +32,14 @@ def variants(
     pattern: str = PATTERN,
 ) -> dict[str, ModelProto]:
     """Option to the network in 8 bits whose layers have so many blocks at zero, those that `magnitude` leaves dense
-    excepted. The smallest blocks go, in one shot: good for speed, and for nothing else."""
+    excepted; where blocks do not fit, the nearest that do. The smallest go, in one shot: good for speed, and for
+    nothing else."""
     found = {}
     layers = original.of_kinds(magnitude.CARD.kinds)
     for percent in levels:
         name = option(percent, pattern)
-        settings = magnitude.assign(layers, magnitude.parse(name.removeprefix("magnitude:")))
+        blocks = magnitude.parse(name.removeprefix("magnitude:")).blocks
+        chosen = by_layer(layers, blocks, (), magnitude.CARD.name, nearest=True)
+        settings = {layer: magnitude.Magnitude(own, magnitude.UNIFORM) for layer, (own, _) in chosen.items()}
         found[name] = calibrate(prune(original, magnitude, settings).original.graph, inputs, precisions).build()
     return found
