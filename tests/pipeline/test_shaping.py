@@ -134,6 +134,8 @@ def test_the_trail(fitting, tmp_path: Path, original: Original) -> None:
     times = [point.ms for point in trail.points]
     assert all(later <= earlier + 0.1 for earlier, later in pairwise(times))  # weights move between two looks
     assert times[0] > times[-1]
+    assert 0 < trail.points[0].band < 1
+    assert trail.points[-1].band is None  # masks are fixed by then
     assert trail.points[-1].zeros >= 0.6 - 1e-6
     sizes = {layer.name: layer.macs for layer in original.layers}
     for index, point in enumerate(trail.points):

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from shoestring.compress import int8
+from shoestring.compress import int8, magnitude
+from shoestring.core.blocks import Blocks
 from shoestring.core.pattern import BlockPattern
 from shoestring.deploy.weights import weights
 from shoestring.pipeline.original import Original
-from shoestring.pipeline.sparsity import variants
+from shoestring.pipeline.sparsity import blocks, variants
 
 
 def test_the_share_of_blocks_is_what_the_option_says(original: Original, inputs: list[np.ndarray]) -> None:
@@ -23,3 +24,13 @@ def test_the_share_of_blocks_is_what_the_option_says(original: Original, inputs:
             blocks = weights(graph)[name].size / 4
             assert found[name] == pytest.approx(share, abs=1 / blocks + 0.02), name  # codes that rounded to 0 besides
         assert all(found[name] < 0.3 for name in kept)
+
+
+def test_what_a_layer_loses_is_what_is_timed(original: Original) -> None:
+    """Blocks of 32x1 are cut to the sixteen outputs there are; what `magnitude` leaves whole stays so."""
+    found = {
+        name: str(own)
+        for name, own in blocks(original.of_kinds(magnitude.CARD.kinds), Blocks.parse("32x1@80%")).items()
+    }
+    project = {"blocks.0.project.0": "16x1@80%", "blocks.1.project.0": "16x1@80%"}
+    assert found == {layer.name: "dense" for layer in original.layers if layer.weight} | project

@@ -89,6 +89,10 @@ class Applied:
         prunes."""
         return {}
 
+    def near(self) -> float | None:
+        """The share of blocks near their threshold, of a method that learns thresholds: they learn from these."""
+        return None
+
     def undecayed(self) -> frozenset[str]:
         """Names of parameters of `model` that weight decay must leave alone."""
         return frozenset()

@@ -126,7 +126,7 @@ CONTRACT: tuple[Capability, ...] = (
             f"two of four weights at zero run at dense speed ({_VNNI_HERE}: MobileNetV2, {ratios})",
             _MEASURED,
         )
-        for runtime, ratios in (("onnxruntime", "0.99-1.01x"), ("openvino", "1.00-1.01x"))
+        for runtime, ratios in (("onnxruntime", "0.99-1.01x"), ("openvino", "0.99x"))
     ),
     *(
         Capability(
@@ -174,14 +174,14 @@ CONTRACT: tuple[Capability, ...] = (
                 RUNS,
                 "single zeros are multiplied by; left out are those that four neighbouring outputs share, which are "
                 f"two fifths of the weights where 80 % are zero at random, and 6 % where half are ({_VNNI_HERE}: "
-                "MobileNetV2 at 80 %, random weights, 1.6x of dense)",
+                "MobileNetV2 at 80 % of each layer, random weights, 1.4-1.5x of dense; in blocks of 4x1 2.0x)",
                 _MEASURED,
             ),
             (
                 "N:M zeros",
                 RUNS,
                 "left out are those that four neighbouring outputs share, one in sixteen of 2:4 at random "
-                f"({_VNNI_HERE}: MobileNetV2, 2:4, random weights, 1.16x of dense)",
+                f"({_VNNI_HERE}: MobileNetV2, 2:4, random weights, 1.15-1.17x of dense)",
                 _MEASURED,
             ),
             (

@@ -1,10 +1,11 @@
 """Explain: before any training, what each method would really do to each layer here, with the measured cost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from shoestring.compress import METHODS, int8, magnitude
+from shoestring.compress import METHODS, channels, int8, magnitude
+from shoestring.core.blocks import Blocks
 from shoestring.core.device import NO_EFFECT, RUNS, SLOWER, STORED_ONLY, Device
 from shoestring.core.explanation import UNKNOWN, Effect, ExplainedLayer, Explanation
 from shoestring.core.layer import LINEAR, Layer
@@ -20,8 +21,17 @@ WORTH = 0.97
 LOW = "w4a4"  # the bits that stand for all below 8
 _MEASURED = "measured in the whole network"
 N_OF_M = "2:4"
+_SINGLE = "1x1@80%"  # fits any layer
 # A setting that stands for each pattern, and what the contract calls its zeros.
-_PATTERNS = {"1x1@80%": "unstructured zeros", "4x1@80%": "block zeros", N_OF_M: "N:M zeros"}
+_PATTERNS = {
+    _SINGLE: "unstructured zeros",
+    "4x1@80%": "block zeros",
+    "4x4@80%": "block zeros",
+    N_OF_M: "N:M zeros",
+}
+_CHANNELS = "30%"
+_NARROWER = "removes whole channels: runs everywhere, see the staircase; needs training"
+_STAIRCASE = "src/shoestring/compress/channels/README.md"
 
 
 def explain(original: Original, device: Device, progress: Callable[[str, float], object] | None = None) -> Explanation:
@@ -43,39 +53,75 @@ def explain(original: Original, device: Device, progress: Callable[[str, float],
             device,
             progress=lambda share: report("latency table", share),
         )
+    takes = _takes(original)
     layers = tuple(
-        ExplainedLayer(layer, table.layers[layer.name][FLOAT], _effects(layer, layer.name in precisions, table, device))
+        ExplainedLayer(
+            layer,
+            table.layers[layer.name][FLOAT],
+            _effects(layer, table, device, takes) if layer.name in precisions else (),
+        )
         for layer in original.layers
     )
-    totals = {"original" if option == FLOAT else option: ms for option, ms in table.totals.items()}
+    totals = {"original" if option == FLOAT else _pattern(option): ms for option, ms in table.totals.items()}
     return Explanation(original.name, device.to_json(), layers, totals, _notes(original, device))
 
 
-def _effects(layer: Layer, takes: bool, table: LatencyTable, device: Device) -> tuple[Effect, ...]:
-    if not takes:
-        return ()
+def _takes(original: Original) -> dict[str, frozenset[str]]:
+    """A setting of zeros or channels to the layers that lose something by it: not those that its method leaves whole
+    unless they are named, and not those that cannot hold the pattern."""
+    found = {_CHANNELS: _cut(original)}
+    layers = original.of_kinds(magnitude.CARD.kinds)
+    for setting in _PATTERNS:
+        asked = Blocks.parse(setting)
+        chosen = sparsity.blocks(layers, asked)
+        found[setting] = frozenset(name for name, own in chosen.items() if own == asked)
+    return found
+
+
+def _cut(original: Original) -> frozenset[str]:
+    assigned = channels.assign(original.of_kinds(channels.CARD.kinds), channels.parse(_CHANNELS))
+    return frozenset(name for name, setting in assigned.items() if setting.percent)
+
+
+def _effects(
+    layer: Layer, table: LatencyTable, device: Device, takes: Mapping[str, frozenset[str]]
+) -> tuple[Effect, ...]:
+    """`takes`: setting to the layers that lose something by it."""
     before, after = table.layers[layer.name][FLOAT], table.layers[layer.name][int8.CARD.name]
     faster = after <= WORTH * before
     note = "" if faster else "not faster than fp32 here"
     measured = Effect(int8.CARD.name, "", RUNS if faster else SLOWER, after, note, _MEASURED)
-    return (measured, _low_bits(layer, after, device), *_zeros(layer, table, device))
+    cut = Effect(channels.CARD.name, _CHANNELS, RUNS, None, _NARROWER, _STAIRCASE)
+    narrower = (cut,) if layer.name in takes[_CHANNELS] else ()
+    return (measured, _low_bits(layer, after, device), *_zeros(layer, table, device, takes), *narrower)
 
 
-def _zeros(layer: Layer, table: LatencyTable, device: Device) -> tuple[Effect, ...]:
+def _zeros(
+    layer: Layer, table: LatencyTable, device: Device, takes: Mapping[str, frozenset[str]]
+) -> tuple[Effect, ...]:
     """Zeros in each pattern, whichever method makes them: their time where the runtime leaves them out, else what its
-    contract says."""
-    dense, needs = table.layers[layer.name][int8.CARD.name], "needs training or reconstruction"
+    contract says, which is a time where that is the one of dense 8 bits."""
+    dense, needs = (
+        table.layers[layer.name][int8.CARD.name],
+        "needs training or reconstruction; every layer loses as much",
+    )
     measured = [option for option in table.layers[layer.name] if option.startswith(magnitude.CARD.name)]
-    found = [
-        Effect("magnitude", option.partition(":")[2], RUNS if ms <= WORTH * dense else NO_EFFECT, ms, needs, _MEASURED)
-        for option in measured
-        for ms in [table.layers[layer.name][option]]
-    ]
+    found = []
+    for option in measured if layer.name in takes[_SINGLE] else ():
+        ms, setting = table.layers[layer.name][option], _pattern(option).partition(":")[2]
+        verdict = RUNS if ms <= WORTH * dense else NO_EFFECT
+        found.append(Effect(magnitude.CARD.name, setting, verdict, ms, needs, _MEASURED))
     for setting, feature in _PATTERNS.items():
         said = device.verdict(feature)
-        if said is not None and (not measured or setting == N_OF_M):
-            found.append(Effect("magnitude", setting, said.verdict, dense, said.note, said.source))
+        if said is not None and layer.name in takes[setting] and (not measured or setting == N_OF_M):
+            known = dense if said.verdict == NO_EFFECT else None
+            found.append(Effect(magnitude.CARD.name, setting, said.verdict, known, said.note, said.source))
     return tuple(found)
+
+
+def _pattern(option: str) -> str:
+    """An option of the latency table without its scope, which would hide the pattern where columns are narrow."""
+    return option.removesuffix(f":{magnitude.UNIFORM}")
 
 
 def _low_bits(layer: Layer, int8_ms: float, device: Device) -> Effect:
@@ -95,7 +141,8 @@ def _notes(original: Original, device: Device) -> tuple[str, ...]:
     pruning = ", ".join(name for name, method in METHODS.items() if method.CARD.prunes)
     patterns = (
         f"Zeros take the same time whichever method makes them ({pruning}): 1x1 are unstructured zeros, 4x1 and 4x4 "
-        "block zeros, 2:4 N:M zeros. A channel that is gone is gone on every runtime.",
+        "block zeros, 2:4 N:M zeros. The first, the last and depthwise layers keep all weights unless they are named. "
+        "A channel that is gone is gone on every runtime.",
     )
     random = () if original.trained else ("The weights are random; times do not depend on that.",)
     return (*random, *patterns, *legal, *contract)

@@ -6,7 +6,8 @@ import numpy as np
 from onnx import ModelProto
 
 from shoestring.compress import magnitude
-from shoestring.core.blocks import by_layer
+from shoestring.core.blocks import Blocks, by_layer
+from shoestring.core.layer import Layer
 from shoestring.core.precision import Precision
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import calibrate
@@ -38,8 +39,14 @@ def variants(
     layers = original.of_kinds(magnitude.CARD.kinds)
     for percent in levels:
         name = option(percent, pattern)
-        blocks = magnitude.parse(name.removeprefix("magnitude:")).blocks
-        chosen = by_layer(layers, blocks, (), magnitude.CARD.name, nearest=True)
-        settings = {layer: magnitude.Magnitude(own, magnitude.UNIFORM) for layer, (own, _) in chosen.items()}
+        chosen = blocks(layers, magnitude.parse(name.removeprefix("magnitude:")).blocks)
+        settings = {layer: magnitude.Magnitude(own, magnitude.UNIFORM) for layer, own in chosen.items()}
         found[name] = calibrate(prune(original, magnitude, settings).original.graph, inputs, precisions).build()
     return found
+
+
+def blocks(layers: Sequence[Layer], asked: Blocks) -> dict[str, Blocks]:
+    """What each layer loses: nothing where `magnitude` takes nothing unless a layer is named, else what was asked, or
+    the nearest that fits."""
+    chosen = by_layer(layers, asked, (), magnitude.CARD.name, nearest=True)
+    return {name: own for name, (own, _) in chosen.items()}

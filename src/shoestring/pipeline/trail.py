@@ -116,6 +116,7 @@ class Recorder:
                 quality=self._quality(model),
                 file=file,
                 ms=self.prices.predict(share) if self.prices else None,
+                band=applied.near(),
             )
         )
         self.shares.append(share)

@@ -1,6 +1,7 @@
 """The sparsity trail of a pruning run: what each point lost and saved, in a terminal and as a page with pictures."""
 
 import math
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
@@ -8,14 +9,17 @@ from rich.console import Console
 
 from shoestring.core.trail import Trail, TrailPoint
 from shoestring.report.markup import Markup, element
-from shoestring.report.page import facts, header, page, paragraph, section, table
+from shoestring.report.page import columns, facts, header, page, section, table
 from shoestring.report.svg import line, picture, words
 from shoestring.report.terminal import print_line, print_table
 from shoestring.report.wording import fixed, number, shorten
 
 _LEFT, _RIGHT = 9.0, 97.0  # per cent: where the axes begin and end
 _TOP, _BOTTOM = 30.0, 320.0  # pixels
-_ROW, _NAME = 22, 44.0  # of a layer: its height in pixels; where its cells begin, in per cent
+_PHONE = 3.4  # pixels of a per cent, on a picture on a phone
+_DOT, _LETTER = 6.0, 8.0  # pixels: radius of a dot, half a number
+_AROUND = ((0, 17), (0, -17), (18, 0), (-18, 0))  # pixels from a dot to the middle of its number
+_STRIP = 10  # pixels: height of a layer's cells
 _STEPS = (1, 2, 5)
 
 
@@ -25,49 +29,45 @@ def print_trail(trail: Trail, console: Console, place: str) -> None:
     print_line(console, f"sparsity trail of {trail.method}", "bold")
     print_line(console, _judged(trail))
     print_line(console)
-    timed = any(point.ms is not None for point in trail.points)
-    headings = ["point", ">run", ">zeros", ">multiplications", *([">ms"] if timed else []), f">{trail.metric}", ">lost"]
-    print_table(console, headings, (_cells(trail, point, timed) for point in trail.points))
+    headings, rows = _table(trail)
+    print_table(console, headings, rows)
     print_line(console)
-    print_line(console, _further(trail, place))
+    print_line(console, f"To go on from a point: {_further(trail, place)}")
     print_line(console)
 
 
 def trail_html(trail: Trail, place: str = "NAME.trail") -> str:
     """One self-contained document in the look of the receipt."""
-    timed = any(point.ms is not None for point in trail.points)
-    headings = ["Point", ">Run", ">Zeros", ">Multiplications", *([">ms"] if timed else []), f">{trail.metric}", ">Lost"]
-    by_zeros = [(100 * point.zeros, point.quality) for point in trail.points]
-    by_ms = [(point.ms, point.quality) for point in trail.points if point.ms is not None]
-    what = f"{trail.metric.capitalize()}, {trail.unit}"
+    what = f"{_capital(trail.metric)}, {trail.unit}"
+    timed = sum(point.ms is not None for point in trail.points) > 1
+    by_zeros = curve("zeros", what, "% zeros", lambda point: 100 * point.zeros, trail)
+    headings, rows = _table(trail)
     return page(
         f"Sparsity trail of {trail.method}",
         header("sparsity trail", trail.method, _judged(trail)),
         facts(_numbers(trail)),
-        section(
-            "What zeros cost",
-            element("figure", curve("zeros", what, "zeros, %", by_zeros, trail)),
+        columns(
+            section("What zeros cost", element("figure", by_zeros)),
+            section("And what they save", element("figure", curve("ms", what, "predicted ms", lambda p: p.ms, trail)))
+            if timed
+            else None,
         ),
-        section("And what they save", element("figure", curve("ms", what, "predicted ms", by_ms, trail)))
-        if len(by_ms) > 1
-        else None,
-        section("Where they are", element("figure", heat("layers", trail))) if trail.layers else None,
+        section("Where they are", heat(trail)) if trail.layers else None,
         section(
             "Points",
-            element("div", table("The points of the run", headings, (_cells(trail, p, timed) for p in trail.points))),
-            paragraph(_further(trail, place), "quiet-text"),
+            element("div", table("The points of the run", [_capital(name) for name in headings], rows)),
+            element("p", "To go on from a point: ", element("code", _further(trail, place)), class_="quiet-text"),
         ),
     )
 
 
-def curve(key: str, title: str, across: str, points: Sequence[tuple[float, float]], trail: Trail) -> Markup:
-    """Quality against what `across` says, point by point, numbered; the original as a dashed line. `key` is unique in
-    the page."""
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    low, high = _ends([*ys, trail.original])
-    left, right = _ends(xs)
-    at_x = _scale(left, right, _LEFT, _RIGHT)
-    at_y = _scale(low, high, _BOTTOM, _TOP)
+def curve(key: str, title: str, across: str, at: Callable[[TrailPoint], float | None], trail: Trail) -> Markup:
+    """Quality against what `at` says of each point (None leaves it out) and `across` calls it, numbered, in the order
+    of the run; the original as a dashed line. `key` is unique in the page."""
+    found = [(point, x) for point in trail.points for x in [at(point)] if x is not None]
+    left, right = _ends([x for _, x in found])
+    low, high = _ends([*(point.quality for point, _ in found), trail.original])
+    at_x, at_y = _scale(left, right, _LEFT, _RIGHT), _scale(low, high, _BOTTOM, _TOP)
     shapes = []
     for value in _marks(left, right):
         shapes.append(line(at_x(value), _TOP, at_x(value), _BOTTOM, "grid"))
@@ -77,70 +77,102 @@ def curve(key: str, title: str, across: str, points: Sequence[tuple[float, float
         shapes.append(words(_LEFT - 1, at_y(value) + 5, f"{value:g}", "quiet", "end"))
     shapes.append(line(_LEFT, at_y(trail.original), _RIGHT, at_y(trail.original), "join"))
     shapes.append(words(_RIGHT, at_y(trail.original) - 7, "the original", "quiet", "end"))
-    for (x1, y1), (x2, y2) in pairwise(points):
-        shapes.append(line(at_x(x1), at_y(y1), at_x(x2), at_y(y2), "roof"))
-    taken: list[tuple[float, float]] = []
-    for point, (x, y) in zip(trail.points, points, strict=False):
-        named = element("title", f"point {point.number}: {number(x)} {across}, {number(y)} {trail.unit}")
-        place = at_x(x), at_y(y)
-        shapes.append(element("circle", named, cx=f"{place[0]:.3f}%", cy=f"{place[1]:.1f}", r=6, class_="point"))
-        if all(math.hypot((place[0] - a) * 3.4, place[1] - b) > 20 for a, b in taken):
-            shapes.append(words(place[0], place[1] + 22, str(point.number), "strong", "middle"))
-            taken.append(place)
+    places = [(at_x(x), at_y(point.quality)) for point, x in found]
+    shapes += [line(*start, *end, "roof") for start, end in pairwise(places)]
+    told = [f"point {p.number}: {number(x)} {across}, {number(p.quality)} {trail.unit}" for p, x in found]
+    for text, (x, y) in zip(told, places, strict=True):
+        named = element("title", text)
+        shapes.append(element("circle", named, cx=f"{x:.3f}%", cy=f"{y:.1f}", r=_DOT, class_="point"))
+    shapes += _labels([str(point.number) for point, _ in found], places)
     shapes.append(words(_LEFT, _TOP - 12, title, "quiet", "start"))
     shapes.append(words(_RIGHT, _BOTTOM + 40, across, "quiet", "end"))
-    told = "; ".join(f"{number(x)} {across}: {number(y)} {trail.unit}" for x, y in points)
-    return picture(key, f"{title} against {across}", told, _BOTTOM + 48, shapes)
+    return picture(key, f"{title} against {across}", "; ".join(told), _BOTTOM + 48, shapes)
 
 
-def heat(key: str, trail: Trail) -> Markup:
-    """A row for each layer, a cell for each point, the darker the more of the layer is zero, and the last share."""
-    width = (_RIGHT - 9 - _NAME) / max(1, len(trail.points))
-    shapes = []
-    for row, (name, shares) in enumerate(trail.layers.items()):
-        top = row * _ROW
-        shapes.append(words(0, top + 15, shorten(name, 20), "quiet", "start"))
-        for column, share in enumerate(shares):
-            named = element("title", f"{name}, point {column + 1}: {number(100 * share)} % zeros")
-            cell = {"x": f"{_NAME + column * width:.3f}%", "y": top + 2, "width": f"{width:.3f}%", "height": _ROW - 4}
-            shapes.append(element("rect", named, **cell, class_="subject", fill_opacity=f"{share:.3f}"))
-        shapes.append(words(_RIGHT + 3, top + 15, f"{100 * shares[-1]:.0f} %", "strong", "end"))
-    told = "; ".join(f"{name}: {number(100 * shares[-1])} % zeros" for name, shares in trail.layers.items())
-    return picture(key, "Zeros in each layer, point by point", told, len(trail.layers) * _ROW, shapes)
+def heat(trail: Trail) -> Markup:
+    """A strip for each layer, a cell for each point, the darker the more of the layer is zero, and the last share."""
+    width = 100 / max(1, len(trail.points))
+    items = []
+    for name, shares in trail.layers.items():
+        cells = []
+        for column, (point, share) in enumerate(zip(trail.points, shares, strict=True)):
+            named = element("title", f"{name}, point {point.number}: {number(100 * share)} % zeros")
+            across = {"x": f"{column * width:.3f}%", "width": f"{width:.3f}%", "height": _STRIP}
+            cells.append(element("rect", named, **across, class_="subject", fill_opacity=f"{share:.3f}"))
+        frame = element("rect", width="100%", height=_STRIP, fill="none", class_="grid")
+        strip = element("svg", *cells, frame, width="100%", height=_STRIP, aria_hidden="true")
+        called = element("code", shorten(name, 34), title=name)
+        told = element("div", called, element("span", f"{100 * shares[-1]:.0f} %"), class_="line")
+        items.append(element("li", told, strip))
+    lead = "From point to point, the darker the more of the layer is zero; the number is the last point's."
+    return element("div", element("p", lead), element("ol", *items, class_="layers"))
 
 
-def _cells(trail: Trail, point: TrailPoint, timed: bool) -> list[str]:
-    """A point as the table tells it."""
-    lost = (trail.original - point.quality) * (1 if trail.higher_is_better else -1)
-    return [
-        str(point.number),
-        f"{100 * point.progress:.0f} %",
-        f"{100 * point.zeros:.1f} %",
-        f"{100 * point.multiplications:.1f} %",
-        *([number(point.ms)] if timed else []),
-        fixed(point.quality),
-        fixed(lost),
-    ]
+def _labels(texts: Sequence[str], places: Sequence[tuple[float, float]]) -> Iterator[Markup]:
+    """Numbers beside their dots where they touch nothing, on a phone neither; the last point finds its place first.
+    `places`: per cent across, pixels down."""
+    taken = [(x * _PHONE, y, _DOT) for x, y in places]
+    for text, (x, y) in reversed(list(zip(texts, places, strict=True))):
+        for dx, dy in _AROUND:
+            mine = x * _PHONE + dx, y + dy
+            inside = _TOP < mine[1] < _BOTTOM - _LETTER and _LEFT * _PHONE < mine[0] < 100 * _PHONE
+            if inside and all(math.dist(mine, (a, b)) >= _LETTER + radius for a, b, radius in taken):
+                taken.append((*mine, _LETTER))
+                at = {"x": f"{x:.3f}%", "y": f"{mine[1] + 5:g}", "dx": dx}
+                yield element("text", text, **at, text_anchor="middle", class_="strong")
+                break
+
+
+def _table(trail: Trail) -> tuple[list[str], list[list[str]]]:
+    """Headings and a row for each point. What it lost and saved stands first, so that a phone shows it."""
+    cells: dict[str, Callable[[TrailPoint], str]] = {
+        "point": lambda point: str(point.number),
+        ">zeros": lambda point: _percent(point.zeros),
+        ">ms": lambda point: number(point.ms),
+        f">{shorten(trail.metric, 16)}": lambda point: fixed(point.quality),
+        ">lost": lambda point: fixed(trail.lost(point)),
+        ">multiplications": lambda point: _percent(point.multiplications),
+        ">near": lambda point: number(None) if point.band is None else _percent(point.band),
+        ">run": lambda point: f"{100 * point.progress:.0f} %",
+    }
+    absent = {
+        ">ms": all(point.ms is None for point in trail.points),
+        ">near": all(point.band is None for point in trail.points),
+    }
+    shown = {heading: cell for heading, cell in cells.items() if not absent.get(heading)}
+    return list(shown), [[cell(point) for cell in shown.values()] for point in trail.points]
 
 
 def _numbers(trail: Trail) -> Iterator[tuple[str, str, str]]:
     last = trail.points[-1]
     yield "Points", str(len(trail.points)), "of the run, each with its weights"
-    yield "Zeros", f"{100 * last.zeros:.1f} %", "of the pruned layers' weights, at the end"
-    yield "Multiplications", f"{100 * last.multiplications:.1f} %", "of the network's are by zero then"
-    yield trail.metric.capitalize(), f"{number(last.quality)} {trail.unit}", "at the end, before 8 bits"
+    yield "Zeros", _percent(last.zeros), "of the pruned layers' weights, at the end"
+    yield "Multiplications", _percent(last.multiplications), "of the network's are by zero then"
+    yield _capital(trail.metric), f"{number(last.quality)} {trail.unit}", "at the end, before 8 bits"
 
 
 def _judged(trail: Trail) -> str:
     return (
-        f"{trail.metric.capitalize()} in {trail.unit} on {trail.inputs} calibration inputs, in floats; "
+        f"{_capital(trail.metric)} in {trail.unit} on {trail.inputs} calibration inputs, in floats; "
         f"the original has {number(trail.original)}."
     )
 
 
 def _further(trail: Trail, place: str) -> str:
-    name = trail.method.partition(":")[0]
-    return f"To go on from a point: shoestring fit MODEL ... --method {name} --from {place}/{trail.points[-1].file}"
+    """A command for a shell: the method as it was written, since its layers are those whose zeros are held."""
+    file = shlex.quote(f"{place}/{trail.points[-1].file}")
+    return f"shoestring fit MODEL ... --method {shlex.quote(trail.method)} --from {file}"
+
+
+def _capital(heading: str) -> str:
+    """With a capital, unless it is a unit; the sign of a column of numbers stays in front."""
+    name = heading.removeprefix(">")
+    told = name if name == "ms" else f"{name[:1].upper()}{name[1:]}"
+    return f"{heading.removesuffix(name)}{told}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:

@@ -107,6 +107,10 @@ class Thresholded(Applied):
         pairs = zip(self.thresholds, self._pairs(), strict=True)
         return {path: t.keep if t.fixed else t.decide(weight) for path, (t, weight) in pairs}
 
+    def near(self) -> float | None:
+        shares = [threshold.near(weight) for threshold, weight in self._pairs()]
+        return sum(shares) / len(shares) if shares and not self.frozen else None
+
     def undecayed(self) -> frozenset[str]:
         """Weights under a batch norm: decay makes them smaller without changing what the network computes, and a
         threshold would take that for unimportance."""
