@@ -1,0 +1,73 @@
+"""What a layer reads and what it should write, as second moments: all that a least-squares fit of it needs."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a convolution reads its input; `pads`: before and after each axis, in the order of the axes."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+    dilations: tuple[int, ...]
+    groups: int = 1
+
+
+def patches(x: Tensor, window: Window) -> Tensor:
+    """What each output position of a convolution reads. `x`: [n, C, ...] with one or two axes of positions, to
+    [groups, C / groups * taps, n * positions], in the order of a weight [O, C / groups, ...]."""
+    flat = [side for pair in reversed(window.pads) for side in pair]
+    x = functional.pad(x, flat)
+    kernel, strides, dilations = window.kernel, window.strides, window.dilations
+    if len(kernel) == 1:
+        x, kernel, strides, dilations = x[:, :, None], (1, *kernel), (1, *strides), (1, *dilations)
+    if kernel == (1, 1):
+        return by_groups(x[:, :, :: strides[0], :: strides[1]], window.groups)
+    return by_groups(functional.unfold(x, kernel, dilation=dilations, stride=strides), window.groups)
+
+
+def by_groups(x: Tensor, groups: int) -> Tensor:
+    """[n, C, ...] as [groups, C / groups, n * positions]: what `Moments` adds up."""
+    columns = x.flatten(2)
+    n, width, positions = columns.shape
+    return columns.reshape(n, groups, width // groups, positions).permute(1, 2, 0, 3).flatten(2)
+
+
+@dataclass
+class Moments:
+    """Of each group: sums over all positions of x [d], y [o] and of their products, float64. Products of one batch are
+    made in float32. Nothing grows with the number of inputs."""
+
+    count: int = 0
+    x: Tensor = field(default_factory=lambda: torch.zeros(()))
+    y: Tensor = field(default_factory=lambda: torch.zeros(()))
+    xx: Tensor = field(default_factory=lambda: torch.zeros(()))
+    yx: Tensor = field(default_factory=lambda: torch.zeros(()))
+    yy: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """`x`: float32 [groups, d, positions] as `patches` gives them; `y`: [groups, o, positions]."""
+        double, ones = torch.float64, torch.ones(x.shape[2])
+        self.count += x.shape[2]
+        self.x = self.x + (x @ ones).to(double)
+        self.y = self.y + (y @ ones).to(double)
+        self.xx = self.xx + (x @ x.mT).to(double)
+        self.yx = self.yx + (y @ x.mT).to(double)
+        self.yy = self.yy + (y.square() @ ones).to(double)
+
+    def means(self) -> tuple[Tensor, Tensor]:
+        """Of x [groups, d] and of y [groups, o]."""
+        return self.x / self.count, self.y / self.count
+
+    def covariances(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of x [groups, d, d], of y with x [groups, o, d], and the variance of y [groups, o]: what matters for weights
+        when the bias is free."""
+        x, y = self.means()
+        xx = self.xx / self.count - x[:, :, None] * x[:, None, :]
+        yx = self.yx / self.count - y[:, :, None] * x[:, None, :]
+        return xx, yx, self.yy / self.count - y.square()

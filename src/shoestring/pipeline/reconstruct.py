@@ -1,0 +1,175 @@
+"""Without training: each layer of a quantised network is fitted, front to back, to what the original writes there."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from onnx import ModelProto
+from torch import Tensor
+
+from shoestring.compress.reconstruct.layer import Asked, Fitted, fit
+from shoestring.compress.reconstruct.moments import Moments, Window, by_groups, patches
+from shoestring.compress.reconstruct.quadratic import Quadratic
+from shoestring.core.grid import Grid
+from shoestring.deploy.grids import Stored, put, stored
+from shoestring.deploy.rewrite import initialisers, readers
+from shoestring.deploy.walk import Walk, upstream
+from shoestring.pipeline.receipt import Progress
+from shoestring.train import checkpoint
+
+_AT_ONCE = 2**22  # numbers of what is read, in one product
+
+
+@dataclass(frozen=True)
+class Reconstructed:
+    """`graph`: with other weights and biases, and nothing else. `errors`: layer to the mean squared error of its outputs
+    on the inputs it was fitted to, before and after. `inputs`: how many those were."""
+
+    graph: ModelProto
+    errors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    inputs: int = 0
+
+
+def reconstruct(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before made
+    original: ModelProto,
+    quantised: ModelProto,
+    asked: Mapping[str, Asked],
+    kept: Mapping[str, np.ndarray],
+    inputs: Sequence[np.ndarray],
+    folder: Path,
+    report: Progress,
+) -> Reconstructed:
+    """Fits the layers of `asked` in `quantised`, the original in the normal form. Each reads what the layers before it,
+    fitted already, make of `inputs` (float32 [1, ...] each), and follows what the original writes there; where that is
+    added to another branch, it makes up for the other one too. `kept`: where the weights of pruned layers stay, outputs
+    first. After each layer its state is kept in `folder`, from which a run that was stopped goes on."""
+    result = ModelProto()
+    result.CopyFrom(quantised)
+    ours, theirs = stored(quantised), stored(original)
+    names = [name for name in ours if name in asked and name in theirs and _plain(theirs[name])]
+    identity = {
+        "network": hashlib.sha256(quantised.SerializeToString(deterministic=True)).hexdigest(),
+        "original": hashlib.sha256(original.SerializeToString(deterministic=True)).hexdigest(),
+        "layers": {name: asdict(asked[name]) | {"pattern": str(asked[name].pattern)} for name in names},
+        "kept": _digest(kept.values()),
+        "inputs": _digest(inputs),
+    }
+    done = checkpoint.load(folder, identity) or {}
+    leader, follower = Walk(original, inputs), Walk(result, inputs)
+    for index, name in enumerate(names):
+        report("reconstructing", index / len(names))
+        if name not in done:
+            for walk in (leader, follower):
+                walk.go(name)
+            quadratic = Quadratic.of(_moments(leader, follower, theirs[name], name, set(names[index:])))
+            done[name] = _state(fit(quadratic, *_weights(theirs[name], ours[name], kept.get(name)), asked[name]))
+            checkpoint.save(folder, identity, done)
+        layer, state = ours[name], done[name]
+        grid = Grid(state["codes"].reshape(layer.weight.shape).numpy(), state["steps"].numpy(), asked[name].bits)
+        put(result, name, grid, state["bias"].numpy())
+    report("reconstructing", 1.0)
+    errors = {name: (done[name]["before"], done[name]["after"]) for name in names}
+    return Reconstructed(result, errors, len(inputs))
+
+
+def _plain(layer: Stored) -> bool:
+    """A layer that can be written as a matrix product of patches."""
+    given = layer.attributes
+    return layer.weight.ndim <= 4 and given.get("auto_pad", b"NOTSET") in (b"NOTSET", b"", b"VALID")
+
+
+def _window(layer: Stored) -> Window | None:
+    """None for a linear layer."""
+    if layer.op != "Conv":
+        return None
+    given, axes = layer.attributes, layer.weight.ndim - 2
+    pads = list(given.get("pads", [0] * 2 * axes))
+    return Window(
+        kernel=layer.weight.shape[2:],
+        strides=tuple(given.get("strides", [1] * axes)),
+        pads=tuple(zip(pads[:axes], pads[axes:], strict=True)),
+        dilations=tuple(given.get("dilations", [1] * axes)),
+        groups=int(given.get("group", 1)),
+    )
+
+
+def _moments(leader: Walk, follower: Walk, theirs: Stored, name: str, open_: set[str]) -> Moments:
+    """Of what layer `name` reads in the network that follows, with what it should write."""
+    ours = stored(follower.model)[name]
+    window, moments = _window(theirs), Moments()
+    leads, follows = [theirs.writes], [ours.reads]
+    branch, other = beside(leader.model, theirs.writes), beside(follower.model, ours.writes)
+    if branch and other and not (upstream(follower.model, other) & open_):
+        leads.append(branch)
+        follows.append(other)
+    waiting: list[tuple[Tensor, Tensor]] = []
+    for led, followed in zip(leader.read(leads), follower.read(follows), strict=True):
+        y, x = torch.from_numpy(led[0] + (led[1] - followed[1] if len(led) > 1 else 0)), torch.from_numpy(followed[0])
+        if window is None:
+            waiting.append((x.reshape(1, -1, x.shape[-1]).mT, y.reshape(1, -1, y.shape[-1]).mT))
+        else:
+            waiting.append((patches(x, window), by_groups(y, window.groups)))
+        if sum(x.numel() for x, _ in waiting) >= _AT_ONCE:
+            _add(moments, waiting)
+    _add(moments, waiting)
+    return moments
+
+
+def _add(moments: Moments, waiting: list[tuple[Tensor, Tensor]]) -> None:
+    """Small products cost more than they compute."""
+    if waiting:
+        moments.add(*(torch.cat(parts, 2) for parts in zip(*waiting, strict=True)))
+        waiting.clear()
+
+
+def beside(model: ModelProto, tensor: str) -> str | None:
+    """What is added to `tensor`, which nothing else reads but quantisers."""
+    behind = readers(model)
+    while len(behind.get(tensor, ())) == 1:
+        (node,) = behind[tensor]
+        if node.op_type == "Add":
+            others = [name for name in node.input if name != tensor]
+            return others[0] if others and others[0] not in initialisers(model) else None
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear", "Clip") or node.input[0] != tensor:
+            return None
+        tensor = node.output[0]
+    return None
+
+
+def _weights(theirs: Stored, ours: Stored, kept: np.ndarray | None) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+    """The original weight, codes, steps and what stays, by groups, and the number of taps. Codes that were moved up in
+    their byte come down again."""
+    assert ours.scales is not None, "a quantised layer"
+    groups = int(theirs.attributes.get("group", 1)) if theirs.op == "Conv" else 1
+    outputs = len(theirs.weight) // groups
+    up = max(1, int(np.gcd.reduce(ours.weight.astype(np.int64), axis=None)))
+    up = up & -up  # a power of two
+    keep = np.ones(theirs.weight.shape, bool) if kept is None else kept
+
+    def grouped(values: np.ndarray, kind: type = np.float64) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values, kind).reshape(groups, outputs, -1))
+
+    steps = torch.from_numpy(ours.scales.astype(np.float64) * up).reshape(groups, outputs)
+    taps = math.prod(theirs.weight.shape[2:])
+    return grouped(theirs.weight), grouped(ours.weight // up), steps, grouped(keep, bool), taps
+
+
+def _state(fitted: Fitted) -> dict[str, object]:
+    return {
+        "codes": fitted.codes.flatten(0, 1).to(torch.int8),
+        "steps": fitted.steps.flatten().float(),
+        "bias": fitted.bias.flatten(),
+        "before": fitted.before,
+        "after": fitted.after,
+    }
+
+
+def _digest(arrays: "Sequence[np.ndarray] | Iterator[np.ndarray]") -> str:
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
