@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoestring.core.allot import _LEVELS, allot, lost
+from shoestring.core.allot import LEVELS, allot, lost
 from shoestring.core.cost import Cost
 
 
@@ -38,10 +38,10 @@ def test_against_all_combinations(seed: int, percent: float) -> None:
     costs = {name: Cost((0.0, 0.5, 0.9), tuple(np.sort(rng.random(3) * 9)[::-1])) for name in "ab"}
     found = allot(norms, sizes, percent, costs)
     limit = sum(costs[name].at(percent / 100) for name in "ab")
-    losses = {name: dict(zip(_LEVELS, lost(norms[name], sizes[name], _LEVELS), strict=True)) for name in "ab"}
+    losses = {name: dict(zip(LEVELS, lost(norms[name], sizes[name], LEVELS), strict=True)) for name in "ab"}
     every = [
         losses["a"][a] + losses["b"][b]
-        for a, b in product(_LEVELS, _LEVELS)
+        for a, b in product(LEVELS, LEVELS)
         if costs["a"].at(a / 100) + costs["b"].at(b / 100) <= limit + 1e-9
     ]
     assert sum(costs[name].at(found[name] / 100) for name in "ab") <= limit + 1e-6

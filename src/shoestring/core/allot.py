@@ -9,7 +9,7 @@ from shoestring.core.cost import Cost
 from shoestring.core.plan import Menu, Option
 
 # Per cent of a layer among which is chosen.
-_LEVELS = (0, *range(10, 96, 5))
+LEVELS = (0, *range(10, 96, 5))
 
 
 def allot(
@@ -18,14 +18,27 @@ def allot(
     """Per cent that each layer loses, so that all together take no more than the measured milliseconds they would if
     each lost `percent`, and the least is lost: the sum over layers of the share of squared weight that goes. `norms`,
     `sizes`: of every block, by layer, in one shape."""
-    levels = sorted({*_LEVELS, percent})
+    levels = levels_with(percent)
+    losses = {name: dict(zip(levels, lost(norms[name], sizes[name], levels), strict=True)) for name in norms}
+    return share_out(losses, percent, costs)
+
+
+def share_out(
+    losses: Mapping[str, Mapping[float, float]], percent: float, costs: Mapping[str, Cost]
+) -> dict[str, float]:
+    """Per cent that each layer loses, so that all together cost no more than if each lost `percent`, and the sum of
+    `losses` (by layer, of each per cent that it may lose, `percent` among them) is least."""
     menus = []
-    for name in norms:
-        each = zip(levels, lost(norms[name], sizes[name], levels), strict=True)
-        options = (Option(str(level), {"ms": costs[name].at(level / 100)}, loss) for level, loss in each)
+    for name, own in losses.items():
+        options = (Option(str(level), {"cost": costs[name].at(level / 100)}, loss) for level, loss in own.items())
         menus.append(Menu(name, tuple(options)))
-    limit = sum(costs[name].at(percent / 100) for name in norms)
-    return {name: float(option.name) for name, option in choose(menus, {"ms": limit}).picks.items()}
+    limit = sum(costs[name].at(percent / 100) for name in losses)
+    return {name: float(option.name) for name, option in choose(menus, {"cost": limit}).picks.items()}
+
+
+def levels_with(percent: float) -> list[float]:
+    """The shares among which is chosen, per cent, `percent` among them."""
+    return sorted({*LEVELS, percent})
 
 
 def lost(norms: np.ndarray, sizes: np.ndarray, levels: Sequence[float]) -> list[float]:

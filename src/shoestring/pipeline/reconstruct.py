@@ -50,7 +50,7 @@ def reconstruct(  # noqa: PLR0913 - a stage of `fit`, handed what the stages bef
     result = ModelProto()
     result.CopyFrom(quantised)
     ours, theirs = stored(quantised), stored(original)
-    names = [name for name in ours if name in asked and name in theirs and _plain(theirs[name])]
+    names = [name for name in ours if name in asked and name in theirs and plain(theirs[name])]
     identity = {
         "network": hashlib.sha256(quantised.SerializeToString(deterministic=True)).hexdigest(),
         "original": hashlib.sha256(original.SerializeToString(deterministic=True)).hexdigest(),
@@ -65,7 +65,8 @@ def reconstruct(  # noqa: PLR0913 - a stage of `fit`, handed what the stages bef
         if name not in done:
             for walk in (leader, follower):
                 walk.go(name)
-            quadratic = Quadratic.of(_moments(leader, follower, theirs[name], name, set(names[index:])))
+            pair = (leader, theirs[name], follower, ours[name])
+            quadratic = Quadratic.of(moments(*pair, _branches(*pair, set(names[index:]))))
             done[name] = _state(fit(quadratic, *_weights(theirs[name], ours[name], kept.get(name)), asked[name]))
             checkpoint.save(folder, identity, done)
         layer, state = ours[name], done[name]
@@ -76,7 +77,7 @@ def reconstruct(  # noqa: PLR0913 - a stage of `fit`, handed what the stages bef
     return Reconstructed(result, errors, len(inputs))
 
 
-def _plain(layer: Stored) -> bool:
+def plain(layer: Stored) -> bool:
     """A layer that can be written as a matrix product of patches."""
     given = layer.attributes
     return layer.weight.ndim <= 4 and given.get("auto_pad", b"NOTSET") in (b"NOTSET", b"", b"VALID")
@@ -97,26 +98,28 @@ def _window(layer: Stored) -> Window | None:
     )
 
 
-def _moments(leader: Walk, follower: Walk, theirs: Stored, name: str, open_: set[str]) -> Moments:
-    """Of what layer `name` reads in the network that follows, with what it should write."""
-    ours = stored(follower.model)[name]
-    window, moments = _window(theirs), Moments()
-    leads, follows = [theirs.writes], [ours.reads]
-    branch, other = beside(leader.model, theirs.writes), beside(follower.model, ours.writes)
-    if branch and other and not (upstream(follower.model, other) & open_):
-        leads.append(branch)
-        follows.append(other)
+def moments(leader: Walk, theirs: Stored, follower: Walk, ours: Stored, branches: tuple[str, ...] = ()) -> Moments:
+    """Of what a layer reads in the network that follows, with what it should write. `branches`: what is added to it in
+    the one that leads and in the one that follows, when the difference is to be made up for."""
+    window, found = _window(theirs), Moments()
+    leads, follows = [theirs.writes, *branches[:1]], [ours.reads, *branches[1:]]
     waiting: list[tuple[Tensor, Tensor]] = []
     for led, followed in zip(leader.read(leads), follower.read(follows), strict=True):
-        y, x = torch.from_numpy(led[0] + (led[1] - followed[1] if len(led) > 1 else 0)), torch.from_numpy(followed[0])
+        y, x = torch.from_numpy(led[0] + (led[1] - followed[1] if branches else 0)), torch.from_numpy(followed[0])
         if window is None:
             waiting.append((x.reshape(1, -1, x.shape[-1]).mT, y.reshape(1, -1, y.shape[-1]).mT))
         else:
             waiting.append((patches(x, window), by_groups(y, window.groups)))
         if sum(x.numel() for x, _ in waiting) >= _AT_ONCE:
-            _add(moments, waiting)
-    _add(moments, waiting)
-    return moments
+            _add(found, waiting)
+    _add(found, waiting)
+    return found
+
+
+def _branches(leader: Walk, theirs: Stored, follower: Walk, ours: Stored, to_come: set[str]) -> tuple[str, ...]:
+    """What is added to a layer's output in both networks, when no layer `to_come` has a part in it."""
+    one, other = beside(leader.model, theirs.writes), beside(follower.model, ours.writes)
+    return () if one is None or other is None or upstream(follower.model, other) & to_come else (one, other)
 
 
 def _add(moments: Moments, waiting: list[tuple[Tensor, Tensor]]) -> None:
@@ -140,22 +143,29 @@ def beside(model: ModelProto, tensor: str) -> str | None:
     return None
 
 
+def by_group(values: np.ndarray, layer: Stored, kind: type = np.float64) -> Tensor:
+    """A weight of a layer, outputs first, as [groups, outputs, inputs * taps]; numbers by output as [groups, outputs]."""
+    groups = int(layer.attributes.get("group", 1)) if layer.op == "Conv" else 1
+    flat = np.ascontiguousarray(values, kind).reshape(groups, len(values) // groups, -1)
+    return torch.from_numpy(flat if values.ndim > 1 else flat[..., 0])
+
+
 def _weights(theirs: Stored, ours: Stored, kept: np.ndarray | None) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
     """The original weight, codes, steps and what stays, by groups, and the number of taps. Codes that were moved up in
     their byte come down again."""
     assert ours.scales is not None, "a quantised layer"
-    groups = int(theirs.attributes.get("group", 1)) if theirs.op == "Conv" else 1
-    outputs = len(theirs.weight) // groups
     up = max(1, int(np.gcd.reduce(ours.weight.astype(np.int64), axis=None)))
     up = up & -up  # a power of two
     keep = np.ones(theirs.weight.shape, bool) if kept is None else kept
 
-    def grouped(values: np.ndarray, kind: type = np.float64) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values, kind).reshape(groups, outputs, -1))
+    values = (theirs.weight, ours.weight // up, ours.scales.astype(np.float64) * up)
+    weight, codes, steps = (by_group(value, theirs) for value in values)
+    return weight, codes, steps, by_group(keep, theirs, bool), taps_of(theirs)
 
-    steps = torch.from_numpy(ours.scales.astype(np.float64) * up).reshape(groups, outputs)
-    taps = math.prod(theirs.weight.shape[2:])
-    return grouped(theirs.weight), grouped(ours.weight // up), steps, grouped(keep, bool), taps
+
+def taps_of(layer: Stored) -> int:
+    """Of its kernel."""
+    return math.prod(layer.weight.shape[2:])
 
 
 def _state(fitted: Fitted) -> dict[str, object]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from shoestring.compress.reconstruct import rounding
-from shoestring.compress.reconstruct.pruning import choose
+from shoestring.compress.reconstruct.pruning import ways
 from shoestring.compress.reconstruct.quadratic import Quadratic, refit
 from shoestring.core.pattern import BlockPattern, Pattern
 
@@ -49,10 +49,10 @@ def fit(
     had = raw * steps[:, :, None]
     hessian, target = quadratic.damped(original, asked.damping)
     if asked.pattern is not None:
-        keep = choose(hessian, target, taps, asked.pattern, int((~keep).sum()))
+        keep = ways(hessian, target, taps, asked.pattern).keep(int((~keep).sum()))
     weight = target
     if not keep.all():
-        weight = torch.stack([refit(*parts) for parts in zip(hessian, target, keep, strict=True)])
+        weight = refit(hessian, target, keep)
     found, own = _coded(hessian, target, weight, keep, codes)
     tall = asked.pattern.outputs if isinstance(asked.pattern, BlockPattern) else 1
     before, after = quadratic.rows(had), quadratic.rows(found * own[:, :, None])

@@ -16,10 +16,36 @@ STEPS = 128  # of the way of one row, at most: in large layers several blocks go
 _ROOM = 2**25  # numbers of the inverses that are held at once
 
 
-def choose(hessian: Tensor, target: Tensor, taps: int, pattern: Pattern, removed: int, steps: int = STEPS) -> Tensor:
-    """What stays of a weight, bool [g, o, d]. `hessian`: [g, d, d], positive definite; `target`: [g, o, d], the weight
-    whose quadratic it is; `taps`: of the kernel, d = inputs * taps; `removed`: how many weights may go at most (N:M
-    says itself how many do). With `steps` at least the blocks of a row, one goes at a time."""
+@dataclass(frozen=True)
+class Ways:
+    """How each row of a weight, or each block of rows, is emptied. `gone`: its blocks in the order in which they go;
+    `costs`: what each one's going adds to the error, never less than one before; `weights`: how many go with each; all
+    [units, blocks]. `all_go`: N:M, which says itself how many."""
+
+    shape: tuple[int, int, int]
+    tall: int
+    members: Tensor
+    gone: Tensor
+    costs: Tensor
+    weights: Tensor
+    all_go: bool
+
+    def keep(self, removed: int) -> Tensor:
+        """What stays, bool [g, o, d], when at most so many weights go: the cheapest ones of all rows."""
+        groups, outputs, width = self.shape
+        taken = torch.ones_like(self.gone, dtype=torch.bool)
+        if not self.all_go:
+            taken = _cheapest(self.costs, self.weights, removed)
+        left = torch.ones(len(self.gone), len(self.members), dtype=torch.bool)
+        left.scatter_(1, self.gone, ~taken)
+        keep = torch.zeros(len(self.gone), int(self.members.max()) + 1, dtype=torch.bool)
+        keep[:, self.members.flatten()] = left.repeat_interleave(self.members.shape[1], 1)
+        return keep[:, :width].repeat_interleave(self.tall, 0).reshape(groups, -1, width)[:, :outputs]
+
+
+def ways(hessian: Tensor, target: Tensor, taps: int, pattern: Pattern, steps: int = STEPS) -> Ways:
+    """`hessian`: [g, d, d], positive definite; `target`: [g, o, d], the weight whose quadratic it is; `taps`: of the
+    kernel, d = inputs * taps. With `steps` at least the blocks of a row, one goes at a time."""
     groups, outputs, width = target.shape
     blocks = _Blocks.of(width // taps, taps, pattern)
     tall = pattern.outputs if isinstance(pattern, BlockPattern) else 1
@@ -27,25 +53,16 @@ def choose(hessian: Tensor, target: Tensor, taps: int, pattern: Pattern, removed
     rows = torch.nn.functional.pad(target, (0, blocks.padded, 0, units * tall - outputs)).float()
     rows = rows.reshape(groups * units, tall, -1)
     inverse = torch.linalg.inv(hessian).float()
-    order, costs = [], []
+    found = []
     chunk = max(1, _ROOM // (width + blocks.padded) ** 2)
     for start in range(0, groups * units, chunk):
         of = torch.arange(start, min(start + chunk, groups * units))
-        gone, cost = _way(rows[of], _padded(inverse[of // units], blocks.padded), blocks, steps)
-        order.append(gone)
-        costs.append(cost)
-    gone, cost = torch.cat(order), torch.cat(costs)
-    if isinstance(pattern, BlockPattern):
-        heights = torch.full((groups, units), tall)
-        heights[:, -1] = outputs - (units - 1) * tall
-        taken = _cheapest(cost, heights.reshape(-1, 1) * blocks.sizes[gone], removed)
-    else:
-        taken = torch.ones_like(gone, dtype=torch.bool)
-    left = torch.ones(len(gone), len(blocks.members), dtype=torch.bool)
-    left.scatter_(1, gone, ~taken)
-    keep = torch.zeros(len(gone), width + blocks.padded, dtype=torch.bool)
-    keep[:, blocks.members.flatten()] = left.repeat_interleave(blocks.members.shape[1], 1)
-    return keep[:, :width].repeat_interleave(tall, 0).reshape(groups, units * tall, width)[:, :outputs]
+        found.append(_way(rows[of], _padded(inverse[of // units], blocks.padded), blocks, steps))
+    gone, costs = (torch.cat(parts) for parts in zip(*found, strict=True))
+    heights = torch.full((groups, units), tall)
+    heights[:, -1] = outputs - (units - 1) * tall
+    weights = heights.reshape(-1, 1) * blocks.sizes[gone]
+    return Ways((groups, outputs, width), tall, blocks.members, gone, costs, weights, isinstance(pattern, NMPattern))
 
 
 @dataclass(frozen=True)

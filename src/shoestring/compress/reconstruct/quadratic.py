@@ -45,16 +45,16 @@ class Quadratic:
 
 def refit(hessian: Tensor, target: Tensor, keep: Tensor) -> Tensor:
     """The weight with the least (W - T) H (W - T)' of those that are zero where `keep` is False, in closed form.
-    `hessian`: [d, d]; `target`, `keep`: [o, d]. Rows with one support are solved together."""
+    `hessian`: [g, d, d]; `target`, `keep`: [g, o, d]. Rows with one support are solved together."""
     found = torch.zeros_like(target)
-    supports, owners = torch.unique(keep, dim=0, return_inverse=True)
-    pulled = target @ hessian
-    for index, support in enumerate(supports):
-        rows, columns = (owners == index).nonzero()[:, 0], support.nonzero()[:, 0]
-        if len(columns):
-            inner = hessian[columns][:, columns]
-            solved = torch.cholesky_solve(pulled[rows][:, columns].mT, torch.linalg.cholesky(inner)).mT
-            found[rows[:, None], columns] = solved
+    for group, pulled in enumerate(target @ hessian):
+        supports, owners = torch.unique(keep[group], dim=0, return_inverse=True)
+        for index, support in enumerate(supports):
+            rows, columns = (owners == index).nonzero()[:, 0], support.nonzero()[:, 0]
+            if len(columns):
+                factor = torch.linalg.cholesky(hessian[group][columns][:, columns])
+                solved = torch.cholesky_solve(pulled[rows][:, columns].mT, factor).mT
+                found[group, rows[:, None], columns] = solved
     return found
 
 

@@ -1,0 +1,74 @@
+"""What share of its weights each layer loses when nothing is trained: by what it does to the outputs, as measured.
+
+Each layer alone is pruned and made up for at a few shares, and the rest of the original runs with it. Losses of layers
+add up as the squares of small changes do; the exact solver takes the shares with the least sum.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from onnx import ModelProto
+from torch import Tensor
+
+from shoestring.compress.reconstruct.layer import DAMPING
+from shoestring.compress.reconstruct.pruning import ways
+from shoestring.compress.reconstruct.quadratic import Quadratic, refit
+from shoestring.core.allot import levels_with
+from shoestring.core.pattern import BlockPattern
+from shoestring.core.quality import relative_error
+from shoestring.deploy.grids import Stored, stored
+from shoestring.deploy.walk import Walk
+from shoestring.deploy.weights import with_weights
+from shoestring.pipeline.receipt import Progress
+from shoestring.pipeline.reconstruct import by_group, moments, plain, taps_of
+
+MEASURED = (30, 50, 65, 80, 95)  # per cent; between them a loss is read off straight lines of its logarithm
+JUDGED = 32  # inputs with which the rest of the network runs
+
+
+def losses(
+    original: ModelProto,
+    patterns: Mapping[str, BlockPattern],
+    inputs: Sequence[np.ndarray],
+    percent: float,
+    report: Progress,
+) -> dict[str, dict[float, float]]:
+    """Of each layer of `patterns`: per cent of its weights that go to the squared relative error of the network's
+    outputs when they go from it alone and the others of the layer make up for them."""
+    layers = stored(original)
+    names = [name for name in layers if name in patterns and plain(layers[name])]
+    walk, few = Walk(original, inputs), Walk(original, inputs[:JUDGED])
+    output = original.graph.output[0].name
+    expected = np.concatenate([value for (value,) in few.read([output])])
+    found = {}
+    for index, name in enumerate(names):
+        report("allotting zeros", index / len(names))
+        layer = layers[name]
+        for place in (walk, few):
+            place.go(name)
+        measured = {}
+        for level, weight in _pruned(walk, layer, patterns[name]).items():
+            few.model = with_weights(original, {name: weight.numpy().reshape(layer.weight.shape).astype(np.float32)})
+            outputs = np.concatenate([value for (value,) in few.read([output])])
+            measured[level] = float(np.square(relative_error(outputs, expected)).mean())
+        few.model = original
+        found[name] = _between(measured, levels_with(percent))
+    report("allotting zeros", 1.0)
+    return found
+
+
+def _pruned(walk: Walk, layer: Stored, pattern: BlockPattern) -> dict[float, Tensor]:
+    """The layer's weight with each of MEASURED gone."""
+    weight = by_group(layer.weight, layer)
+    hessian, target = Quadratic.of(moments(walk, layer, walk, layer)).damped(weight, DAMPING)
+    found = ways(hessian, target, taps_of(layer), pattern)
+    return {level: refit(hessian, target, found.keep(int(level * weight.numel() / 100))) for level in MEASURED}
+
+
+def _between(measured: Mapping[float, float], levels: Sequence[float]) -> dict[float, float]:
+    """Losses at `levels`; below the least that was measured they fall to 0 as squares do."""
+    shares = list(measured)
+    logs = np.log(np.maximum.accumulate([max(loss, 1e-12) for loss in measured.values()]))
+    return {
+        level: float(np.exp(np.interp(level, shares, logs)) * min(1.0, level / shares[0]) ** 2) for level in levels
+    }
