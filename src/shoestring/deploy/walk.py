@@ -25,6 +25,11 @@ class Walk:
         self._place = model.graph.input[0].name
         self._values: Sequence[np.ndarray] = inputs
 
+    @property
+    def inputs(self) -> int:
+        """How many there are."""
+        return len(self._values)
+
     def read(self, names: Sequence[str]) -> Iterator[list[np.ndarray]]:
         """The tensors `names`, for one input after the other."""
         given = self._place in names

@@ -5,25 +5,55 @@ add up as the squares of small changes do; the exact solver takes the shares wit
 """
 
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 
 import numpy as np
 from onnx import ModelProto
 from torch import Tensor
 
-from shoestring.compress.reconstruct.layer import DAMPING
+from shoestring.compress.reconstruct.layer import damping
 from shoestring.compress.reconstruct.pruning import ways
 from shoestring.compress.reconstruct.quadratic import Quadratic, refit
-from shoestring.core.allot import levels_with
+from shoestring.compress.method import Setting
+from shoestring.core.allot import levels_with, share_out
+from shoestring.core.cost import Cost
 from shoestring.core.pattern import BlockPattern
 from shoestring.core.quality import relative_error
 from shoestring.deploy.grids import Stored, stored
 from shoestring.deploy.walk import Walk
 from shoestring.deploy.weights import with_weights
+from shoestring.pipeline.original import Original
 from shoestring.pipeline.receipt import Progress
 from shoestring.pipeline.reconstruct import by_group, moments, plain, taps_of
 
 MEASURED = (30, 50, 65, 80, 95)  # per cent; between them a loss is read off straight lines of its logarithm
 JUDGED = 32  # inputs with which the rest of the network runs
+
+
+def allotted(  # noqa: PLR0913 - a step of shaping, handed what that knows
+    original: Original,
+    method: ModuleType,
+    settings: Mapping[str, Setting],
+    costs: Mapping[str, Cost],
+    inputs: Sequence[np.ndarray],
+    report: Progress,
+) -> dict[str, Setting]:
+    """`settings` (of a method that prunes) in which layers that share zeros or milliseconds have shares of their own.
+    `costs`: in milliseconds, of the layers that share those; the others share the number of their zeros."""
+    together: dict[Setting, dict[str, BlockPattern]] = {}
+    for name, setting in settings.items():
+        blocks = method.shared(setting)
+        if blocks is not None:
+            together.setdefault(setting, {})[name] = blocks.pattern
+    sizes = {layer.name: layer.weights for layer in original.layers}
+    found = dict(settings)
+    for setting, patterns in together.items():
+        percent = method.shared(setting).percent
+        measured = losses(original.graph, patterns, inputs, percent, report)
+        own = {name: costs.get(name, Cost((0.0, 1.0), (float(sizes[name]), 0.0))) for name in measured}
+        shares = share_out(measured, percent, own)
+        found |= {name: method.alone(setting, shares.get(name, percent)) for name in patterns}
+    return found
 
 
 def losses(
@@ -60,7 +90,7 @@ def losses(
 def _pruned(walk: Walk, layer: Stored, pattern: BlockPattern) -> dict[float, Tensor]:
     """The layer's weight with each of MEASURED gone."""
     weight = by_group(layer.weight, layer)
-    hessian, target = Quadratic.of(moments(walk, layer, walk, layer)).damped(weight, DAMPING)
+    hessian, target = Quadratic.of(moments(walk, layer, walk, layer)).damped(weight, damping(walk.inputs))
     found = ways(hessian, target, taps_of(layer), pattern)
     return {level: refit(hessian, target, found.keep(int(level * weight.numel() / 100))) for level in MEASURED}
 

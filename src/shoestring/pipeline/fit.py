@@ -43,7 +43,8 @@ class Request:
     """`methods`: as written (`int8`, `block_ltp:4x1@80%`), one for channels, one for zeros, one for bits; none lets the
     planner choose. `recipe`: how to train, for methods that do, which share its epochs; None applies and exports
     without. `start`: weights of a point of a sparsity trail, to go on from. `runtime`: None takes the fastest here for
-    the 8-bit network. `seconds`: how long the receipt may time. `preprocess`, `labels`: go into the file."""
+    the 8-bit network. `seconds`: how long the receipt may time. `preprocess`, `labels`: go into the file.
+    `reconstruct`: what no training makes up for is fitted layer by layer to the original's outputs."""
 
     out: Path
     budget: Budget = field(default_factory=Budget)
@@ -57,6 +58,7 @@ class Request:
     seed: int = 0
     preprocess: Mapping[str, Any] | None = None
     labels: Sequence[str] = ()
+    reconstruct: bool = True
 
     @property
     def checkpoints(self) -> Path:
@@ -100,7 +102,8 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
 
     pruned = None
     if shaping or request.start is not None:
-        way = Shaping(recipe, request.checkpoints, request.trail, request.start, request.runtime, request.threads)
+        places = request.checkpoints, request.trail, request.start
+        way = Shaping(recipe, *places, request.runtime, request.threads, request.reconstruct)
         pruned = shape(original, samples, shaping, method.CARD.trains, way, report)
         if pruned is None:
             return None
@@ -117,7 +120,11 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
     report("calibrating", 0.0)
     setting8 = None if learned else next(iter(settings.values()))
     dense = eight_bit(original, samples, setting8)
-    network = eight_bit(student, samples, setting8) if pruned else dense
+    if pruned and request.reconstruct and pruned.dense is not None:
+        # What is made up for has the ranges of the original, not of what zeros alone would leave.
+        network = replace(dense, graph=student.graph)
+    else:
+        network = eight_bit(student, samples, setting8) if pruned else dense
     dense8, made8 = dense.build(), network.build()
     report("calibrating", 1.0)
 

@@ -31,12 +31,14 @@ _RATE_8 = 0.1  # of the learning rate, where nothing is below 8 bits (the same s
 @dataclass(frozen=True)
 class Learned:
     """`graph`: in the normal form, empty where not `leader`: of several processes one goes on to measure and write.
-    `bits`: layer to the bits of its weights. `epochs`: trained for, 0 when the grids are as they started."""
+    `bits`: layer to the bits of its weights; `pairs`: those whose codes must suit products added in 16 bits
+    (`core.precision`, safe16). `epochs`: trained for, 0 when the grids are as they started."""
 
     graph: ModelProto
     bits: Mapping[str, int]
     epochs: float = 0.0
     leader: bool = True
+    pairs: frozenset[str] = frozenset()
 
 
 def learn(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before made
@@ -74,7 +76,8 @@ def learn(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before ma
     report("exporting", 0.0)
     graph = realise(export(applied.bake(), original.input), applied.grids)
     report("exporting", 1.0)
-    return Learned(graph, bits, epochs)
+    pairs = frozenset(name for name, precision in applied.precisions.items() if precision.safe16)
+    return Learned(graph, bits, epochs, pairs=pairs)
 
 
 def lowered(learned: Learned, device: Device) -> ModelProto:

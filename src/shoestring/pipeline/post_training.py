@@ -4,14 +4,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from onnx import ModelProto
 
 from shoestring.compress import int8
 from shoestring.compress.method import Setting
+from shoestring.compress.reconstruct import rounding
+from shoestring.core.grid import Grid
 from shoestring.core.precision import Precision
 from shoestring.core.quality import distance
 from shoestring.deploy import runtimes
 from shoestring.deploy.calibrate import QUICK, RULES, Histogram, histograms
+from shoestring.deploy.grids import put, stored
 from shoestring.deploy.quantize import activations, quantise
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.samples import Samples
@@ -34,7 +38,18 @@ class EightBit:
         """The network with `layers` (all that can, unless given) in 8 bits and the others in fp32."""
         precisions = {name: p for name, p in self.precisions.items() if layers is None or name in layers}
         ranges = {name: RULES[self.rule](self.histograms[name]) for name in activations(self.graph, precisions)}
-        return quantise(self.graph, ranges, precisions)
+        graph = quantise(self.graph, ranges, {name: replace(p, weights=8) for name, p in precisions.items()})
+        for name, layer in stored(self.graph).items():
+            if name in precisions and precisions[name].weights < 8:
+                bias = np.zeros(len(layer.weight)) if layer.bias is None else layer.bias
+                put(graph, name, nearest_grid(layer.weight, precisions[name].weights), bias)
+        return graph
+
+    @property
+    def bits(self) -> dict[str, int]:
+        """Layer to the bits of its weight, of those that can be told by themselves (`deploy.grids.stored`)."""
+        alone = stored(self.graph)
+        return {name: precision.weights for name, precision in self.precisions.items() if name in alone}
 
 
 def eight_bit(original: Original, samples: Samples, setting: Setting | None = None) -> EightBit:
@@ -58,6 +73,15 @@ def with_best_rule(network: EightBit) -> EightBit:
     original = outputs(network.graph, "onnxruntime", network.held_out)
     tried = {rule: loss(replace(network, rule=rule).build(), original, network.held_out) for rule in QUICK}
     return replace(network, rule=min(tried, key=tried.__getitem__), tried=tried)
+
+
+def nearest_grid(weight: np.ndarray, bits: int) -> Grid:
+    """`weight` [out, in, ...] at the nearest codes, for each output with the step that has the least squared error."""
+    rows = torch.from_numpy(weight.astype(np.float64).reshape(1, len(weight), -1))
+    codes, same = rounding.Codes(bits), torch.eye(rows.shape[2], dtype=torch.float64)[None]
+    steps = rounding.least_steps(same, rows, rows, torch.ones_like(rows, dtype=torch.bool), codes)
+    found = rounding.nearest(rows, steps, codes).to(torch.int8)
+    return Grid(found.numpy().reshape(weight.shape), steps[0].float().numpy(), bits)
 
 
 def loss(model: ModelProto, original: np.ndarray, inputs: Sequence[np.ndarray], runtime: str = "onnxruntime") -> float:

@@ -23,7 +23,8 @@ class Pruned:
     """`original`: the network without what was taken away. `settings`: of the layers that lost something, by method
     and layer. `features`: entries of the capability contract that say what a runtime does with zeros. `masks`: module
     path to what stays of its weight, for methods to come. `epochs`: of training so far. `trail`: the sparsities that
-    it passed through. `source`: the file that brought the zeros, when one did."""
+    it passed through. `source`: the file that brought the zeros, when one did. `dense`: the float network
+    before weights were set to zero in one shot, which a reconstruction follows; None when it was trained since."""
 
     original: Original
     settings: Mapping[str, Setting] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Pruned:
     epochs: float = 0.0
     trail: Trail | None = None
     source: str = ""
+    dense: ModelProto | None = None
 
 
 def prune(
@@ -48,7 +50,7 @@ def prune(
     kept = method.keep(found, settings, costs)
     graph = with_weights(original.graph, {name: np.where(mask, found[name].values, 0) for name, mask in kept.items()})
     own = {name: settings[name] for name in kept}
-    return Pruned(replace(original, graph=graph), own, features(method, own))
+    return Pruned(replace(original, graph=graph), own, features(method, own), dense=original.graph)
 
 
 def features(method: ModuleType, settings: Mapping[str, Setting]) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,27 +12,49 @@ import torch
 from onnx import ModelProto
 from torch import Tensor
 
-from shoestring.compress.reconstruct.layer import Asked, Fitted, fit
+from shoestring.compress.reconstruct.layer import Asked, Fitted, damping, fit
 from shoestring.compress.reconstruct.moments import Moments, Window, by_groups, patches
 from shoestring.compress.reconstruct.quadratic import Quadratic
+from shoestring.core.errors import NoEffectWarning
 from shoestring.core.grid import Grid
+from shoestring.core.pattern import Pattern
 from shoestring.deploy.grids import Stored, put, stored
+from shoestring.deploy.packing import shift_of
 from shoestring.deploy.rewrite import initialisers, readers
 from shoestring.deploy.walk import Walk, upstream
+from shoestring.pipeline.post_training import loss, outputs
 from shoestring.pipeline.receipt import Progress
 from shoestring.train import checkpoint
 
+RUNTIME = "onnxruntime"
 _AT_ONCE = 2**22  # numbers of what is read, in one product
 
 
 @dataclass(frozen=True)
 class Reconstructed:
     """`graph`: with other weights and biases, and nothing else. `errors`: layer to the mean squared error of its outputs
-    on the inputs it was fitted to, before and after. `inputs`: how many those were."""
+    on the inputs it was fitted to, before and after. `inputs`: how many those were. `held_out`: points of divergence
+    from the original on other inputs, before and after."""
 
     graph: ModelProto
     errors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     inputs: int = 0
+    held_out: tuple[float, float] = (0.0, 0.0)
+
+
+def better(made: Reconstructed, raw: ModelProto, original: ModelProto, inputs: Sequence[np.ndarray]) -> Reconstructed:
+    """`made`, or `raw` when that is closer to the original on `inputs`, to which nothing was fitted; warns then."""
+    expected = outputs(original, RUNTIME, inputs)
+    ours, before = (loss(graph, expected, inputs) for graph in (made.graph, raw))
+    if ours <= before:
+        return replace(made, held_out=(before, ours))
+    warnings.warn(
+        f"reconstruction would move {ours:.2f} pt on held-out inputs, where without it {before:.2f} pt move: it is left "
+        f"out; give more than {made.inputs + len(inputs)} calibration inputs",
+        NoEffectWarning,
+        stacklevel=2,
+    )
+    return Reconstructed(raw, {}, made.inputs, (before, before))
 
 
 def reconstruct(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before made
@@ -75,6 +98,14 @@ def reconstruct(  # noqa: PLR0913 - a stage of `fit`, handed what the stages bef
     report("reconstructing", 1.0)
     errors = {name: (done[name]["before"], done[name]["after"]) for name in names}
     return Reconstructed(result, errors, len(inputs))
+
+
+def asked_of(
+    bits: Mapping[str, int], pairs: Collection[str], patterns: Mapping[str, Pattern], inputs: int
+) -> dict[str, Asked]:
+    """What the layers of `bits` are to become. `patterns`: of those whose zeros may be chosen anew."""
+    share = damping(inputs)
+    return {name: Asked(width, name in pairs, patterns.get(name), share) for name, width in bits.items()}
 
 
 def plain(layer: Stored) -> bool:
@@ -154,8 +185,7 @@ def _weights(theirs: Stored, ours: Stored, kept: np.ndarray | None) -> tuple[Ten
     """The original weight, codes, steps and what stays, by groups, and the number of taps. Codes that were moved up in
     their byte come down again."""
     assert ours.scales is not None, "a quantised layer"
-    up = max(1, int(np.gcd.reduce(ours.weight.astype(np.int64), axis=None)))
-    up = up & -up  # a power of two
+    up = 2 ** shift_of(ours.weight)
     keep = np.ones(theirs.weight.shape, bool) if kept is None else kept
 
     values = (theirs.weight, ours.weight // up, ours.scales.astype(np.float64) * up)

@@ -19,6 +19,7 @@ from shoestring.graph.fold import fold
 from shoestring.graph.inventory import inventory
 from shoestring.graph.masks import cut, hold, layer_at
 from shoestring.models.weights import load_weights
+from shoestring.pipeline.allotment import allotted
 from shoestring.pipeline.asked import Asked
 from shoestring.pipeline.costs import ENGINE, Prices, costs
 from shoestring.pipeline.device import here
@@ -36,7 +37,8 @@ from shoestring.train.recipe import Recipe
 class Shaping:
     """How: `recipe`, None for one shot; `folder`: of checkpoints, one inside it for each method; `trail`: the folder
     for the sparsities that a run passes through; `start`: weights of a point of one, whose zeros are held; `runtime`
-    (None: the engine, where it is) and `threads`: what widths and zeros are timed with."""
+    (None: the engine, where it is) and `threads`: what widths and zeros are timed with. `reconstruct`: what is pruned
+    in one shot will be made up for, and layers share the zeros with that in mind."""
 
     recipe: Recipe | None
     folder: Path
@@ -44,6 +46,7 @@ class Shaping:
     start: Path | None = None
     runtime: str | None = None
     threads: int = 1
+    reconstruct: bool = False
 
 
 def shape(
@@ -63,11 +66,23 @@ def shape(
                 return None
             state = shaped
         else:
-            settings = step.settings(state.original)
-            prices = _prices(state.original, step, settings, how, report)
-            found = prune(state.original, step.method, settings, prices.layers if prices else None)
-            state = replace(found, reshaped=state.reshaped)
+            state = replace(_in_one_shot(state.original, samples, step, how, report), reshaped=state.reshaped)
     return state
+
+
+def _in_one_shot(original: Original, samples: Samples, step: Asked, how: Shaping, report: Progress) -> Pruned:
+    """The float graph with zeros, its channels in another order first where that is asked for."""
+    settings = step.settings(original)
+    ordered = None if original.model is None else step.method.gather(original.model, settings)
+    if ordered is not None:
+        original = _refolded(original, ordered)
+        settings = {name: replace(setting, permute=False) for name, setting in settings.items()}
+    prices = _prices(original, step, settings, how, report)
+    if how.reconstruct:
+        costs = prices.layers if prices else {}
+        settings = allotted(original, step.method, settings, costs, samples.calibration, report)
+        return prune(original, step.method, settings)
+    return prune(original, step.method, settings, prices.layers if prices else None)
 
 
 def _snapped(how: Shaping, step: Asked) -> Asked:
@@ -135,6 +150,10 @@ def _remade(before: Original, applied: Applied) -> Original:
     """The network that `applied` left, as one float graph with its layers."""
     model = applied.bake()
     assert isinstance(model, fx.GraphModule), "methods are applied to captured models"
+    return _refolded(before, model)
+
+
+def _refolded(before: Original, model: fx.GraphModule) -> Original:
     folded = fold(model)
     return replace(before, model=model, graph=export(folded, before.input), layers=inventory(folded, before.input))
 

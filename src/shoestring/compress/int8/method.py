@@ -1,4 +1,4 @@
-"""Dense 8-bit post-training quantisation as a Method: which layers, at which range of weights.
+"""Post-training quantisation as a Method: which layers, at which range of weights; 8 bits, or fewer for weights.
 
 The grids themselves are fitted on the exported graph (`deploy.calibrate`, `deploy.quantize`), so the torch model is
 left as it is: this file says what is to be done to whom.
@@ -6,7 +6,7 @@ left as it is: this file says what is to be done to whom.
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -15,7 +15,7 @@ from shoestring.core.counts import Counts, dense
 from shoestring.core.device import Device
 from shoestring.core.errors import BadInput, NoEffectWarning
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, Layer
-from shoestring.core.precision import INT8, INT8_SAFE16, Precision
+from shoestring.core.precision import Precision
 
 CARD = Card(
     name="int8",
@@ -26,6 +26,7 @@ CARD = Card(
     after=("magnitude",),
 )
 RANGES = ("min-max", "percentile", "mse", "entropy")
+BITS = {f"w{bits}": bits for bits in range(3, 9)}
 
 
 @dataclass(frozen=True)
@@ -33,31 +34,37 @@ class Int8:
     """`full`: use the whole s8 range everywhere. The default keeps pairs of neighbouring weights of dense layers small
     enough for processors that add products in 16 bits (x86-64 without VNNI), so that the file is exact everywhere;
     depthwise layers need no such care. `ranges`: the rule that reads activation ranges off the calibration inputs;
-    None tries the quick ones and keeps the best."""
+    None tries the quick ones and keeps the best. `bits`: of weights, 3 to 8, which are computed with in 8; activations
+    have 8."""
 
     full: bool = False
     ranges: str | None = None
+    bits: int = 8
     method: str = "int8"
 
     def __str__(self) -> str:
-        words = [*(["full"] if self.full else []), *([self.ranges] if self.ranges else [])]
+        words = [*([f"w{self.bits}"] if self.bits < 8 else []), *(["full"] if self.full else []), self.ranges or ""]
+        words = [word for word in words if word]
         return ":".join(["int8", *words])
 
 
 def parse(text: str) -> Int8:
-    """Words separated by `:`, each at most once: `full` and one of RANGES; nothing for the default."""
+    """Words separated by `:`, each kind at most once: `full`, one of RANGES, and one of w3 to w8; nothing for the
+    default."""
     words = text.split(":") if text else []
-    rules = [word for word in words if word in RANGES]
-    if len(rules) > 1 or words.count("full") > 1 or len(rules) + words.count("full") != len(words):
+    rules, widths = ([word for word in words if word in known] for known in (RANGES, BITS))
+    if max(len(rules), len(widths), words.count("full")) > 1 or not {*words} <= {*RANGES, *BITS, "full"}:
         raise BadInput(
-            f"int8: unknown setting {text!r}; write int8, int8:full, int8:{'|'.join(RANGES)} or int8:full:mse"
+            f"int8: unknown setting {text!r}; write int8, int8:w4, int8:full, int8:{'|'.join(RANGES)} or int8:w4:mse"
         )
-    return Int8("full" in words, rules[0] if rules else None)
+    return Int8("full" in words, rules[0] if rules else None, BITS[widths[0]] if widths else 8)
 
 
 def assign(layers: Sequence[Layer], setting: Setting) -> dict[str, Setting]:
-    """The same for every layer."""
-    return {layer.name: setting for layer in layers}
+    """The same for every layer; 8 bits for the first and the last."""
+    given = own(setting)
+    ends = {layers[0].name, layers[-1].name} if layers else set()
+    return {layer.name: replace(given, bits=8) if layer.name in ends else given for layer in layers}
 
 
 def options(layer: Layer, device: Device) -> tuple[Setting, ...]:
@@ -73,25 +80,31 @@ def lower(module: nn.Module, setting: Setting) -> tuple[nn.Module, Precision]:
 
 def precision(depthwise: bool, setting: Setting) -> Precision:
     """What the exporter must realise for a layer."""
-    full = isinstance(setting, Int8) and setting.full
-    return INT8 if depthwise or full else INT8_SAFE16
+    given = own(setting)
+    return Precision(given.bits, 8, safe16=not (depthwise or given.full))
 
 
 def precisions(layers: Iterable[Layer], setting: Setting | None = None) -> dict[str, Precision]:
     """Layer to what the exporter must realise, of those of `layers` that the method applies to; by the default setting
     unless another is given."""
-    chosen = parse("") if setting is None else setting
-    return {layer.name: precision(layer.kind == DEPTHWISE, chosen) for layer in layers if layer.kind in CARD.kinds}
+    found = [layer for layer in layers if layer.kind in CARD.kinds]
+    chosen = assign(found, parse("") if setting is None else setting)
+    return {layer.name: precision(layer.kind == DEPTHWISE, chosen[layer.name]) for layer in found}
 
 
 def rule(setting: Setting) -> str | None:
     """The rule for the ranges of activations that was asked for."""
-    return setting.ranges if isinstance(setting, Int8) else None
+    return own(setting).ranges
 
 
 def counts(layer: Layer, setting: Setting) -> Counts:
-    del setting
-    return dense(layer, weight_bits=8, activation_bits=8)
+    return dense(layer, weight_bits=own(setting).bits, activation_bits=8)
+
+
+def own(setting: Setting) -> Int8:
+    if not isinstance(setting, Int8):
+        raise BadInput(f"int8: {setting} is not a setting of int8")
+    return setting
 
 
 def apply(model: nn.Module, settings: Mapping[str, Setting]) -> Applied:

@@ -14,7 +14,7 @@ from shoestring.compress.magnitude.selection import allotted, kept, own
 from shoestring.compress.magnitude.settings import MILLISECONDS, TAYLOR, UNIFORM, Magnitude
 from shoestring.compress.magnitude.training import Gradual, ScoredMask
 from shoestring.compress.method import Card, Setting, Weight
-from shoestring.core.blocks import Blocks
+from shoestring.core.blocks import DENSE, Blocks
 from shoestring.core.cost import Cost
 from shoestring.core.counts import Counts, sparse
 from shoestring.core.device import Device
@@ -99,6 +99,27 @@ def keep(
     if not any(weights[name].values[~mask].any() for name, mask in found.items()):
         warnings.warn("magnitude removed no weight", NoEffectWarning, stacklevel=2)
     return found
+
+
+def shared(setting: Setting) -> Blocks | None:
+    """What the layers with this setting lose together; None where each loses as much as it says."""
+    given = own(setting)
+    return None if given.scope == UNIFORM or not given.blocks.percent else given.blocks
+
+
+def alone(setting: Setting, percent: float) -> Magnitude:
+    """The setting of a layer whose share has been set, whatever the others lose."""
+    given = own(setting)
+    blocks = replace(given.blocks, percent=percent) if percent else DENSE
+    return replace(given, blocks=blocks, scope=UNIFORM)
+
+
+def gather(model: fx.GraphModule, settings: Mapping[str, Setting]) -> fx.GraphModule | None:
+    """A copy of `model` that computes the same with its channels in an order in which small blocks gather; None where
+    no layer asks for it. Layers have the inventory's names."""
+    captured, given = by_path(model, settings, CARD.name)
+    chosen = {path: own(setting) for path, setting in given.items() if own(setting).permute}
+    return _permuted(captured, chosen) if chosen else None
 
 
 def feature(setting: Setting) -> str:

@@ -10,7 +10,8 @@ from shoestring.compress.reconstruct.pruning import ways
 from shoestring.compress.reconstruct.quadratic import Quadratic, refit
 from shoestring.core.pattern import BlockPattern, Pattern
 
-DAMPING = 0.01  # of the mean variance of what a layer reads
+# Of the mean variance of what a layer reads, at so many inputs; with fewer there is less to go by.
+DAMPING, INPUTS = 0.1, 250
 _ROUNDS = 3  # of codes, then steps
 
 
@@ -23,6 +24,12 @@ class Asked:
     pairs: bool = False
     pattern: Pattern | None = None
     damping: float = DAMPING
+    """The share of the mean variance of what it reads that holds weights to what they were (`Quadratic.damped`)."""
+
+
+def damping(inputs: int) -> float:
+    """For so many calibration inputs."""
+    return DAMPING * max(1.0, INPUTS / inputs)
 
 
 @dataclass(frozen=True)

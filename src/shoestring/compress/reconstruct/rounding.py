@@ -29,7 +29,7 @@ class Codes:
 
     @property
     def low(self) -> int:
-        return -(2 ** (self.bits - 1) - 1)
+        return -(2 ** (self.bits - 1)) if self.bits < 8 else -127
 
     @property
     def high(self) -> int:
