@@ -60,6 +60,7 @@ def fit(
     epochs: float = 0,
     recipe: Mapping[str, Any] | None = None,
     start: str | Path | None = None,
+    reconstruct: bool = True,
     seed: int = 0,
     report: Report | None = None,
 ) -> "Fitted | None":
@@ -67,7 +68,8 @@ def fit(
     on, or `demo` for the photographs of installed packages; `judge`: others to judge on. `bits`: of single layers, by
     pattern (`{"stem.*": "w8a8"}`), for a method that knows bits. `epochs`: of training; `recipe`: how, the other fields
     of `train.recipe.Recipe` by name. `start`: weights of a point of a sparsity trail, whose zeros stay while it trains
-    on. `seconds`: how long the receipt may time.
+    on. `reconstruct`: what no training makes up for is fitted, layer by layer, to the original's outputs; False shows
+    the raw damage. `seconds`: how long the receipt may time.
 
     Returns the receipt, the latency table and the plan; whether the budget holds is `.receipt.verdict`. None in a
     process that torchrun started only to help with training. Raises BadInput, and NotMet when the runtime fails the
@@ -100,6 +102,7 @@ def fit(
         seed=seed,
         preprocess=task.preprocess,
         labels=labels(task, dataset),
+        reconstruct=reconstruct,
     )
     judged = None if judge is None else task.load(judge)
     return fitted(original, samples(dataset, task, calibration, seed, judged, train=epochs > 0), request, report)
@@ -163,6 +166,13 @@ def fit_command(
         Path | None,
         typer.Option("--from", help="Weights of a point of NAME.trail to go on from; their zeros stay."),
     ] = None,
+    reconstruct: Annotated[
+        bool,
+        typer.Option(
+            "--reconstruct/--no-reconstruct",
+            help="Without training, fit layer by layer to the original's outputs, or show the raw damage.",
+        ),
+    ] = True,
     features: Annotated[
         list[str] | None, typer.Option(help="A layer whose outputs follow the original's; may be repeated.")
     ] = None,
@@ -203,6 +213,7 @@ def fit_command(
             epochs=epochs,
             recipe=recipe,
             start=start,
+            reconstruct=reconstruct,
             seed=seed,
             report=report,
         )

@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from shoestring.core.blocks import Blocks
 from shoestring.core.cost import Cost
 from shoestring.core.counts import Counts
 from shoestring.core.device import Device
 from shoestring.core.grid import Grid
 from shoestring.core.layer import Layer
-from shoestring.core.pattern import BlockPattern
+from shoestring.core.pattern import BlockPattern, Pattern
 from shoestring.core.precision import Precision
 
 
@@ -152,4 +153,27 @@ class Pruning(Method, Protocol):
 
     def feature(self, setting: Setting) -> str:
         """The entry of the capability contract that says what a runtime does with the zeros."""
+        ...
+
+
+class OneShot(Pruning, Protocol):
+    """One that can do so without training."""
+
+    def shared(self, setting: Setting) -> Blocks | None:
+        """What the layers with this setting lose together; None where each loses as much as it says."""
+        ...
+
+    def alone(self, setting: Setting, percent: float) -> Setting:
+        """The setting of a layer whose share has been set, whatever the others lose."""
+        ...
+
+    def pattern(self, setting: Setting) -> Pattern:
+        """Of the zeros."""
+        ...
+
+    def gather(
+        self, model: fx.GraphModule, settings: Mapping[str, Setting]
+    ) -> tuple[fx.GraphModule, dict[str, Setting]] | None:
+        """A copy of `model` that computes the same with its channels in an order in which small blocks gather, and what
+        is left to do; None where no layer asks for it."""
         ...

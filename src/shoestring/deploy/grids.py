@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
@@ -109,11 +110,10 @@ def _dequantise(model: ModelProto, tensors: Mapping[str, np.ndarray], name: str,
     model.graph.node.insert(0, node)
 
 
-
 @dataclass(frozen=True)
 class Stored:
-    """A layer of a graph, as it is stored: `weight` outputs first, values or (with `scales` [out]) codes; `bias`: float64
-    [out], None without one; `reads`, `writes`: its tensors; `attributes`: of its node, which is an `op`."""
+    """A layer of a graph, as it is stored: `weight` outputs first, values or (with `scales` [out]) codes; `bias`:
+    float64 [out], None without one; `reads`, `writes`: its tensors; `attributes`: of its node, which is an `op`."""
 
     op: str
     weight: np.ndarray
@@ -121,7 +121,7 @@ class Stored:
     bias: np.ndarray | None
     reads: str
     writes: str
-    attributes: Mapping[str, object]
+    attributes: Mapping[str, Any]
 
 
 def stored(model: ModelProto) -> dict[str, Stored]:

@@ -11,10 +11,10 @@ import numpy as np
 from onnx import ModelProto
 from torch import Tensor
 
+from shoestring.compress.method import Setting
 from shoestring.compress.reconstruct.layer import damping
 from shoestring.compress.reconstruct.pruning import ways
 from shoestring.compress.reconstruct.quadratic import Quadratic, refit
-from shoestring.compress.method import Setting
 from shoestring.core.allot import levels_with, share_out
 from shoestring.core.cost import Cost
 from shoestring.core.pattern import BlockPattern
@@ -30,7 +30,7 @@ MEASURED = (30, 50, 65, 80, 95)  # per cent; between them a loss is read off str
 JUDGED = 32  # inputs with which the rest of the network runs
 
 
-def allotted(  # noqa: PLR0913 - a step of shaping, handed what that knows
+def allotted(
     original: Original,
     method: ModuleType,
     settings: Mapping[str, Setting],
@@ -99,6 +99,4 @@ def _between(measured: Mapping[float, float], levels: Sequence[float]) -> dict[f
     """Losses at `levels`; below the least that was measured they fall to 0 as squares do."""
     shares = list(measured)
     logs = np.log(np.maximum.accumulate([max(loss, 1e-12) for loss in measured.values()]))
-    return {
-        level: float(np.exp(np.interp(level, shares, logs)) * min(1.0, level / shares[0]) ** 2) for level in levels
-    }
+    return {level: float(np.exp(np.interp(level, shares, logs)) * min(1.0, level / shares[0]) ** 2) for level in levels}

@@ -6,7 +6,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from onnx import ModelProto
+
+from shoestring.compress.method import Setting
 from shoestring.core.budget import Budget
+from shoestring.core.device import Device
 from shoestring.core.errors import BadInput, NoEffectWarning
 from shoestring.core.receipt import Receipt
 from shoestring.core.trail import Trail
@@ -19,17 +23,18 @@ from shoestring.measure.machine import pinned
 from shoestring.pipeline.artifact import Story, contents, measured
 from shoestring.pipeline.asked import Asked, asked
 from shoestring.pipeline.device import here
-from shoestring.pipeline.learned import learn, lowered
-from shoestring.pipeline.notes import how, reshaped, what, worse, zeroed
+from shoestring.pipeline.learned import Learned, learn, lowered
+from shoestring.pipeline.notes import how, reshaped, what, without_training, worse, zeroed
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.plan import INT8, Chosen, everywhere, planned
-from shoestring.pipeline.post_training import eight_bit
-from shoestring.pipeline.pruning import multiplications, written, zeros
+from shoestring.pipeline.post_training import EightBit, eight_bit
+from shoestring.pipeline.pruning import Pruned, multiplications, written, zeros
 from shoestring.pipeline.receipt import Case, Progress, measure
 from shoestring.pipeline.samples import Samples
 from shoestring.pipeline.shaping import Shaping, shape
 from shoestring.pipeline.stopwatch import fastest
 from shoestring.pipeline.table import FLOAT, LatencyTable, latency_table
+from shoestring.pipeline.untrained import made_up
 from shoestring.train import checkpoint
 from shoestring.train.recipe import Recipe
 
@@ -118,13 +123,7 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
             return None
 
     report("calibrating", 0.0)
-    setting8 = None if learned else next(iter(settings.values()))
-    dense = eight_bit(original, samples, setting8)
-    if pruned and request.reconstruct and pruned.dense is not None:
-        # What is made up for has the ranges of the original, not of what zeros alone would leave.
-        network = replace(dense, graph=student.graph)
-    else:
-        network = eight_bit(student, samples, setting8) if pruned else dense
+    dense, network = _in_8_bits(original, pruned, samples, None if learned else next(iter(settings.values())), request)
     dense8, made8 = dense.build(), network.build()
     report("calibrating", 1.0)
 
@@ -134,13 +133,18 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
         names = [layer.name for layer in original.layers]
         table = latency_table(variants, names, device, progress=lambda share: report("latency table", share))
     if learned is not None:
-        chosen, subject = Chosen({name: str(setting) for name, setting in settings.items()}), lowered(learned, device)
-    elif request.methods or device.runtime not in runtimes.STOCK:  # the engine has no fp32 to choose
-        chosen, subject = everywhere(network), made8
+        chosen, subject = Chosen({name: str(setting) for name, setting in settings.items()}), learned.graph
     else:
-        chosen, subject = planned(original.layers, network, table, request.budget, device, report)
-    if not chosen.quantised:
-        warnings.warn("the plan leaves every layer in fp32: the file is the original", NoEffectWarning, stacklevel=2)
+        chosen, subject = _planned(original, network, made8, table, request, device, report)
+
+    refitted = None
+    if _untrained(request, chosen, learned):
+        refitted = made_up(
+            subject, original, pruned, network, learned, chosen.quantised, samples, request.checkpoints, report
+        )
+        subject = refitted.graph
+    if learned is not None:
+        subject = lowered(replace(learned, graph=subject), device)
 
     require(subject)
     report("parity gate", 0.0)
@@ -156,7 +160,9 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
         data=samples.provenance or {},
         training=asdict(request.recipe) if request.recipe else {},
     )
-    stored = learned.bits if learned else {}
+    stored = (
+        learned.bits if learned else {name: bits for name, bits in network.bits.items() if name in chosen.quantised}
+    )
     made = contents(original, subject, story, request.preprocess, request.labels, stored)
     empty = zeros(subject, pruned.settings) if pruned else {}
     case = Case(
@@ -172,6 +178,7 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
         trained=original.trained,
         notes=(
             *how(samples, network, chosen, learned, pruned),
+            *without_training(refitted),
             *reshaped(original, pruned),
             *zeroed(pruned, empty, device),
             *what(original, samples, chosen, compared),
@@ -189,6 +196,41 @@ def _share(recipe: Recipe | None, steps: Sequence[Asked]) -> Recipe | None:
     """The recipe of each step that trains: they have equal parts of the epochs."""
     trained = sum(step.shapes or step.method.CARD.trains for step in steps)
     return None if recipe is None else replace(recipe, epochs=recipe.epochs / trained)
+
+
+def _in_8_bits(
+    original: Original, pruned: Pruned | None, samples: Samples, setting: Setting | None, request: Request
+) -> tuple[EightBit, EightBit]:
+    """The original and what is left of it, calibrated."""
+    dense = eight_bit(original, samples, setting)
+    if pruned is None:
+        return dense, dense
+    if request.reconstruct and pruned.dense is not None:
+        # What is made up for has the ranges of the original, not of what zeros alone would leave.
+        return dense, replace(dense, graph=pruned.original.graph)
+    return dense, eight_bit(pruned.original, samples, setting)
+
+
+def _planned(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before made
+    original: Original,
+    network: EightBit,
+    made: ModelProto,
+    table: LatencyTable,
+    request: Request,
+    device: Device,
+    report: Progress,
+) -> tuple[Chosen, ModelProto]:
+    """What becomes of each layer, and the graph: `made`, in 8 bits wherever that can be, unless there is a choice."""
+    if request.methods or device.runtime not in runtimes.STOCK:  # the engine has no fp32 to choose
+        return everywhere(network), made
+    return planned(original.layers, network, table, request.budget, device, report)
+
+
+def _untrained(request: Request, chosen: Chosen, learned: Learned | None) -> bool:
+    """Whether there is anything to reconstruct. Warns when nothing is quantised."""
+    if not chosen.quantised:
+        warnings.warn("the plan leaves every layer in fp32: the file is the original", NoEffectWarning, stacklevel=3)
+    return request.reconstruct and bool(chosen.quantised) and not (learned and learned.epochs)
 
 
 def _gated(budget: Budget, original: Original, samples: Samples) -> Budget:

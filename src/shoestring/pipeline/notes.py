@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping
 
+import numpy as np
+
 from shoestring.compress import METHODS
 from shoestring.core.device import Device
 from shoestring.core.receipt import Receipt
@@ -13,8 +15,13 @@ from shoestring.pipeline.original import Original
 from shoestring.pipeline.plan import Chosen
 from shoestring.pipeline.post_training import EightBit
 from shoestring.pipeline.pruning import Pruned, first_call, multiplications
+from shoestring.pipeline.reconstruct import Reconstructed
 from shoestring.pipeline.samples import Samples
 
+_EXECUTED_AT_8 = (
+    "stored at fewer than 8 bits and executed at 8: the file is smaller, the milliseconds are those of 8 bits."
+)
+_TINY = 1e-30  # an error that is none
 _WORTH_A_WORD = 1.03  # smaller differences to dense 8 bits come and go with the weather
 
 
@@ -26,23 +33,44 @@ def how(
         epochs = pruned.epochs if pruned else 0.0
         done = f"Trained for {_epochs(epochs)}; then" if epochs else "No training was done:"
         tried = ", ".join(f"{name} {points:.1f} pt" for name, points in network.tried.items()) or "no other was tried"
+        fewer = {name: bits for name, bits in network.bits.items() if bits < 8 and name in chosen.quantised}
         return (
             f"{done} {len(chosen.quantised)} of {len(chosen.picks)} layers in 8 bits, calibrated on "
             f"{len(samples.calibration)} inputs.",
             f"Ranges by {network.rule} (divergence on held-out inputs: {tried}).",
+            *_stored(Counter(fewer.values())),
         )
     done = f"Trained for {_epochs(learned.epochs)}" if learned.epochs else "No training was done: the grids as started"
     told = ", ".join(f"{count} at {bits}" for bits, count in sorted(Counter(learned.bits.values()).items()))
     notes = [f"{done}. Bits of weights: {told}, of {len(learned.bits)} layers."]
     products = sum(node.op_type == OPERATOR for node in learned.graph.graph.node)
     if stored := sum(bits < 8 for bits in learned.bits.values()) - products:
-        notes.append(
-            f"{stored} layers are stored at fewer than 8 bits and executed at 8: the file is smaller, the milliseconds "
-            "are those of 8 bits."
-        )
+        notes.append(f"{stored} layers are {_EXECUTED_AT_8}")
     if products:
         notes.append(f"{products} linear layers are executed at their bits ({OPERATOR}); what they read is at 8.")
     return tuple(notes)
+
+
+def _stored(counts: Mapping[int, int]) -> tuple[str, ...]:
+    """The weights that have fewer than 8 bits; `counts`: layers by bits."""
+    if not counts:
+        return ()
+    told = ", ".join(f"{count} at {bits} bits" for bits, count in sorted(counts.items()))
+    return (f"Weights of {sum(counts.values())} layers ({told}) are {_EXECUTED_AT_8}",)
+
+
+def without_training(refitted: Reconstructed | None) -> tuple[str, ...]:
+    """What reconstruction did."""
+    if refitted is None or not refitted.errors:
+        return ()
+    before, after = (np.array(side) for side in zip(*refitted.errors.values(), strict=True))
+    left = float(np.exp(np.log((after + _TINY) / (before + _TINY)).mean()))
+    return (
+        f"Reconstructed without training: {len(refitted.errors)} layers, one after the other, were fitted to what the "
+        f"original writes there, on {refitted.inputs} inputs. The squared error of a layer's outputs is {left:.2f}x "
+        "what it was (geometric mean over layers). On held-out inputs the divergence from the original is "
+        f"{refitted.held_out[1]:.1f} pt, without it {refitted.held_out[0]:.1f} pt.",
+    )
 
 
 def _epochs(epochs: float) -> str:
@@ -73,7 +101,7 @@ def zeroed(pruned: Pruned | None, empty: Mapping[str, float], device: Device) ->
     gone = sum(share * sizes[name] for name, share in empty.items())
     left = multiplications(layers, empty) / multiplications(layers, {})
     methods = ", ".join(dict.fromkeys(setting.method for setting in pruned.settings.values()))
-    done = f"while it trained ({methods})" if pruned.epochs else "in one shot, without training to make up for it"
+    done = f"while it trained ({methods})" if pruned.epochs else "in one shot, without training"
     if pruned.source:
         done = f"before ({methods}), as {pruned.source} has it"
     told = [

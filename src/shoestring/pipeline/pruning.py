@@ -12,6 +12,7 @@ from shoestring.compress import METHODS
 from shoestring.compress.method import Setting, Weight
 from shoestring.core.cost import Cost
 from shoestring.core.layer import Layer
+from shoestring.core.pattern import Pattern
 from shoestring.core.trail import Trail
 from shoestring.deploy.weights import weights, with_weights
 from shoestring.pipeline.original import Original
@@ -24,7 +25,8 @@ class Pruned:
     and layer. `features`: entries of the capability contract that say what a runtime does with zeros. `masks`: module
     path to what stays of its weight, for methods to come. `epochs`: of training so far. `trail`: the sparsities that
     it passed through. `source`: the file that brought the zeros, when one did. `dense`: the float network
-    before weights were set to zero in one shot, which a reconstruction follows; None when it was trained since."""
+    before weights were set to zero in one shot, which a reconstruction follows, and `patterns`: in which; None when it
+    was trained since."""
 
     original: Original
     settings: Mapping[str, Setting] = field(default_factory=dict)
@@ -34,6 +36,7 @@ class Pruned:
     epochs: float = 0.0
     trail: Trail | None = None
     source: str = ""
+    patterns: Mapping[str, Pattern] = field(default_factory=dict)
     dense: ModelProto | None = None
 
 
@@ -50,7 +53,9 @@ def prune(
     kept = method.keep(found, settings, costs)
     graph = with_weights(original.graph, {name: np.where(mask, found[name].values, 0) for name, mask in kept.items()})
     own = {name: settings[name] for name in kept}
-    return Pruned(replace(original, graph=graph), own, features(method, own), dense=original.graph)
+    patterns = {name: method.pattern(setting) for name, setting in own.items()}
+    made = replace(original, graph=graph)
+    return Pruned(made, own, features(method, own), patterns=patterns, dense=original.graph)
 
 
 def features(method: ModuleType, settings: Mapping[str, Setting]) -> tuple[str, ...]:

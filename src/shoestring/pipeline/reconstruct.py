@@ -2,59 +2,40 @@
 
 import hashlib
 import math
-import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from onnx import ModelProto
 from torch import Tensor
 
-from shoestring.compress.reconstruct.layer import Asked, Fitted, damping, fit
+from shoestring.compress.reconstruct.layer import Asked, Fitted, fit
 from shoestring.compress.reconstruct.moments import Moments, Window, by_groups, patches
 from shoestring.compress.reconstruct.quadratic import Quadratic
-from shoestring.core.errors import NoEffectWarning
 from shoestring.core.grid import Grid
-from shoestring.core.pattern import Pattern
 from shoestring.deploy.grids import Stored, put, stored
 from shoestring.deploy.packing import shift_of
 from shoestring.deploy.rewrite import initialisers, readers
 from shoestring.deploy.walk import Walk, upstream
-from shoestring.pipeline.post_training import loss, outputs
 from shoestring.pipeline.receipt import Progress
 from shoestring.train import checkpoint
 
-RUNTIME = "onnxruntime"
 _AT_ONCE = 2**22  # numbers of what is read, in one product
 
 
 @dataclass(frozen=True)
 class Reconstructed:
-    """`graph`: with other weights and biases, and nothing else. `errors`: layer to the mean squared error of its outputs
-    on the inputs it was fitted to, before and after. `inputs`: how many those were. `held_out`: points of divergence
-    from the original on other inputs, before and after."""
+    """`graph`: with other weights and biases, and nothing else. `errors`: layer to the mean squared error of its
+    outputs on the inputs it was fitted to, before and after. `inputs`: how many those were. `held_out`: points of
+    divergence from the original on other inputs, before and after."""
 
     graph: ModelProto
     errors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     inputs: int = 0
     held_out: tuple[float, float] = (0.0, 0.0)
-
-
-def better(made: Reconstructed, raw: ModelProto, original: ModelProto, inputs: Sequence[np.ndarray]) -> Reconstructed:
-    """`made`, or `raw` when that is closer to the original on `inputs`, to which nothing was fitted; warns then."""
-    expected = outputs(original, RUNTIME, inputs)
-    ours, before = (loss(graph, expected, inputs) for graph in (made.graph, raw))
-    if ours <= before:
-        return replace(made, held_out=(before, ours))
-    warnings.warn(
-        f"reconstruction would move {ours:.2f} pt on held-out inputs, where without it {before:.2f} pt move: it is left "
-        f"out; give more than {made.inputs + len(inputs)} calibration inputs",
-        NoEffectWarning,
-        stacklevel=2,
-    )
-    return Reconstructed(raw, {}, made.inputs, (before, before))
 
 
 def reconstruct(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before made
@@ -69,11 +50,12 @@ def reconstruct(  # noqa: PLR0913 - a stage of `fit`, handed what the stages bef
     """Fits the layers of `asked` in `quantised`, the original in the normal form. Each reads what the layers before it,
     fitted already, make of `inputs` (float32 [1, ...] each), and follows what the original writes there; where that is
     added to another branch, it makes up for the other one too. `kept`: where the weights of pruned layers stay, outputs
-    first. After each layer its state is kept in `folder`, from which a run that was stopped goes on."""
+    first. After each layer its state is kept in a folder inside `folder`, from which the same run, stopped, goes on."""
     result = ModelProto()
     result.CopyFrom(quantised)
     ours, theirs = stored(quantised), stored(original)
     names = [name for name in ours if name in asked and name in theirs and plain(theirs[name])]
+    names = [name for name in names if ours[name].scales is not None]
     identity = {
         "network": hashlib.sha256(quantised.SerializeToString(deterministic=True)).hexdigest(),
         "original": hashlib.sha256(original.SerializeToString(deterministic=True)).hexdigest(),
@@ -81,7 +63,9 @@ def reconstruct(  # noqa: PLR0913 - a stage of `fit`, handed what the stages bef
         "kept": _digest(kept.values()),
         "inputs": _digest(inputs),
     }
-    done = checkpoint.load(folder, identity) or {}
+    # Minutes of work: another run starts anew beside what is left of this one instead of being refused.
+    place = folder / f"reconstruct-{hashlib.sha256(repr(identity).encode()).hexdigest()[:8]}"
+    done = checkpoint.load(place, identity) or {}
     leader, follower = Walk(original, inputs), Walk(result, inputs)
     for index, name in enumerate(names):
         report("reconstructing", index / len(names))
@@ -91,21 +75,13 @@ def reconstruct(  # noqa: PLR0913 - a stage of `fit`, handed what the stages bef
             pair = (leader, theirs[name], follower, ours[name])
             quadratic = Quadratic.of(moments(*pair, _branches(*pair, set(names[index:]))))
             done[name] = _state(fit(quadratic, *_weights(theirs[name], ours[name], kept.get(name)), asked[name]))
-            checkpoint.save(folder, identity, done)
+            checkpoint.save(place, identity, done)
         layer, state = ours[name], done[name]
         grid = Grid(state["codes"].reshape(layer.weight.shape).numpy(), state["steps"].numpy(), asked[name].bits)
         put(result, name, grid, state["bias"].numpy())
     report("reconstructing", 1.0)
     errors = {name: (done[name]["before"], done[name]["after"]) for name in names}
     return Reconstructed(result, errors, len(inputs))
-
-
-def asked_of(
-    bits: Mapping[str, int], pairs: Collection[str], patterns: Mapping[str, Pattern], inputs: int
-) -> dict[str, Asked]:
-    """What the layers of `bits` are to become. `patterns`: of those whose zeros may be chosen anew."""
-    share = damping(inputs)
-    return {name: Asked(width, name in pairs, patterns.get(name), share) for name, width in bits.items()}
 
 
 def plain(layer: Stored) -> bool:
@@ -174,8 +150,8 @@ def beside(model: ModelProto, tensor: str) -> str | None:
     return None
 
 
-def by_group(values: np.ndarray, layer: Stored, kind: type = np.float64) -> Tensor:
-    """A weight of a layer, outputs first, as [groups, outputs, inputs * taps]; numbers by output as [groups, outputs]."""
+def by_group(values: np.ndarray, layer: Stored, kind: Any = np.float64) -> Tensor:
+    """A weight of a layer, outputs first, as [groups, outputs, inputs * taps]; numbers by output: [groups, outputs]."""
     groups = int(layer.attributes.get("group", 1)) if layer.op == "Conv" else 1
     flat = np.ascontiguousarray(values, kind).reshape(groups, len(values) // groups, -1)
     return torch.from_numpy(flat if values.ndim > 1 else flat[..., 0])
@@ -208,7 +184,7 @@ def _state(fitted: Fitted) -> dict[str, object]:
     }
 
 
-def _digest(arrays: "Sequence[np.ndarray] | Iterator[np.ndarray]") -> str:
+def _digest(arrays: Iterable[np.ndarray]) -> str:
     found = hashlib.sha256()
     for array in arrays:
         found.update(np.ascontiguousarray(array).tobytes())

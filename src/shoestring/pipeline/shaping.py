@@ -75,8 +75,8 @@ def _in_one_shot(original: Original, samples: Samples, step: Asked, how: Shaping
     settings = step.settings(original)
     ordered = None if original.model is None else step.method.gather(original.model, settings)
     if ordered is not None:
-        original = _refolded(original, ordered)
-        settings = {name: replace(setting, permute=False) for name, setting in settings.items()}
+        model, settings = ordered
+        original = _refolded(original, model)
     prices = _prices(original, step, settings, how, report)
     if how.reconstruct:
         costs = prices.layers if prices else {}

@@ -20,7 +20,7 @@ from shoestring.core.counts import Counts, sparse
 from shoestring.core.device import Device
 from shoestring.core.errors import BadInput, NoEffectWarning
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, Layer
-from shoestring.core.pattern import BlockPattern, NMPattern
+from shoestring.core.pattern import BlockPattern, NMPattern, Pattern
 from shoestring.core.precision import FLOAT, Precision
 from shoestring.graph.masks import Mask, by_path, groups_of, layer_at, norms
 from shoestring.graph.parametrized import put_first
@@ -114,20 +114,25 @@ def alone(setting: Setting, percent: float) -> Magnitude:
     return replace(given, blocks=blocks, scope=UNIFORM)
 
 
-def gather(model: fx.GraphModule, settings: Mapping[str, Setting]) -> fx.GraphModule | None:
-    """A copy of `model` that computes the same with its channels in an order in which small blocks gather; None where
-    no layer asks for it. Layers have the inventory's names."""
+def pattern(setting: Setting) -> Pattern:
+    """Of the zeros."""
+    return own(setting).blocks.pattern
+
+
+def gather(model: fx.GraphModule, settings: Mapping[str, Setting]) -> tuple[fx.GraphModule, dict[str, Setting]] | None:
+    """A copy of `model` that computes the same with its channels in an order in which small blocks gather, and what is
+    left to do; None where no layer asks for it. Layers have the inventory's names."""
     captured, given = by_path(model, settings, CARD.name)
     chosen = {path: own(setting) for path, setting in given.items() if own(setting).permute}
-    return _permuted(captured, chosen) if chosen else None
+    left = {name: replace(own(setting), permute=False) for name, setting in settings.items()}
+    return (_permuted(captured, chosen), dict(left)) if chosen else None
 
 
 def feature(setting: Setting) -> str:
     """The entry of the capability contract that says what a runtime does with the zeros."""
-    pattern = own(setting).blocks.pattern
-    if isinstance(pattern, NMPattern):
+    if isinstance(pattern(setting), NMPattern):
         return "N:M zeros"
-    return "unstructured zeros" if pattern == BlockPattern(1, 1) else "block zeros"
+    return "unstructured zeros" if pattern(setting) == BlockPattern(1, 1) else "block zeros"
 
 
 def apply(model: nn.Module, settings: Mapping[str, Setting]) -> Gradual:

@@ -1,4 +1,4 @@
-"""One layer, fitted: which weights stay, what they become, the codes they are stored as, the bias that goes with them."""
+"""One layer, fitted: which weights stay, what they become, the codes they are stored as, the bias with them."""
 
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ class Fitted:
     after: float
 
 
-def fit(
+def fit(  # noqa: PLR0913 - what a layer was, what it has, what it is to become
     quadratic: Quadratic, original: Tensor, raw: Tensor, steps: Tensor, keep: Tensor, taps: int, asked: Asked
 ) -> Fitted:
     """`original`: the weight before anything was done to it, [g, o, d]; `raw`, `steps`: the codes and steps [g, o] that

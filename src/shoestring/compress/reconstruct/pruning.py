@@ -85,7 +85,9 @@ class _Blocks:
         places = torch.arange((inputs + missing) * taps).reshape(-1, size, taps).permute(0, 2, 1).reshape(-1, size)
         sizes = (places < inputs * taps).sum(1)
         if isinstance(pattern, NMPattern):
-            owner = torch.arange(inputs).repeat_interleave(taps) // pattern.of * taps + torch.arange(taps).repeat(inputs)
+            owner = torch.arange(inputs).repeat_interleave(taps) // pattern.of * taps + torch.arange(taps).repeat(
+                inputs
+            )
             quota = (torch.bincount(owner) - pattern.kept).clamp_min(0)
         else:
             owner, quota = torch.arange(len(places)), torch.ones(len(places), dtype=torch.long)

@@ -121,7 +121,7 @@ def relaxed(hessian: Tensor, target: Tensor, steps: Tensor, start: Tensor, keep:
 
 
 def fitted_steps(hessian: Tensor, target: Tensor, found: Tensor, steps: Tensor) -> Tensor:
-    """The steps [g, o] with the least error for codes `found`, in closed form; the old ones where there are no codes."""
+    """The steps [g, o] with the least error for codes `found`, in closed form; the old ones where all codes are 0."""
     pulled = found @ hessian
     best = (pulled * target).sum(2) / (pulled * found).sum(2).clamp_min(torch.finfo(torch.float64).tiny)
     return torch.where((best > 0) & (found != 0).any(2), best, steps)
@@ -145,8 +145,8 @@ def widest(weight: Tensor, codes: Codes) -> Tensor:
 
 
 def least_steps(hessian: Tensor, target: Tensor, weight: Tensor, keep: Tensor, codes: Codes) -> Tensor:
-    """Of a row of steps from the widest down, for each row [g, o] of `weight` the one whose nearest codes have the least
-    error."""
+    """Of several steps, the widest the largest, for each row [g, o] of `weight` the one whose nearest codes have the
+    least error."""
     wide = widest(weight, codes)
     best, least = wide, torch.full_like(wide, torch.inf)
     for share in torch.linspace(0.35, 1.0, _TRIED).tolist():

@@ -1,0 +1,68 @@
+"""What no training has made up for: which layers are reconstructed, after what, on which inputs, and if it helped."""
+
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto
+
+from shoestring.compress.reconstruct.layer import Asked, damping
+from shoestring.core.errors import NoEffectWarning
+from shoestring.deploy.weights import weights
+from shoestring.pipeline.learned import Learned
+from shoestring.pipeline.original import Original
+from shoestring.pipeline.post_training import EightBit, loss, outputs
+from shoestring.pipeline.pruning import Pruned
+from shoestring.pipeline.receipt import Progress
+from shoestring.pipeline.reconstruct import Reconstructed, reconstruct
+from shoestring.pipeline.samples import Samples
+
+RUNTIME = "onnxruntime"
+
+
+def made_up(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before made
+    subject: ModelProto,
+    original: Original,
+    pruned: Pruned | None,
+    network: EightBit,
+    learned: Learned | None,
+    layers: Collection[str],
+    samples: Samples,
+    folder: Path,
+    report: Progress,
+) -> Reconstructed:
+    """`subject` with its quantised `layers` reconstructed, led by the float network that was quantised; by the one
+    before it where that was pruned in one shot. `network`, `learned`: what decided on bits. Calibration inputs that
+    `network` holds out say whether the outcome is kept."""
+    student = original.graph if pruned is None else pruned.original.graph
+    leader = student if pruned is None or pruned.dense is None else pruned.dense
+    patterns = {} if pruned is None else pruned.patterns
+    bits = network.bits if learned is None else learned.bits
+    pairs = {name for name, p in network.precisions.items() if p.safe16} if learned is None else learned.pairs
+    kept = {name: value != 0 for name, value in weights(student).items() if name in layers and not value.all()}
+    held = network.held_out
+    inputs = samples.calibration[len(held) :] or samples.calibration
+    asked = {
+        name: Asked(width, name in pairs, patterns.get(name) if name in kept else None, damping(len(inputs)))
+        for name, width in bits.items()
+        if name in layers
+    }
+    made = reconstruct(leader, subject, asked, kept, inputs, folder, report)
+    return better(made, subject, leader, held)
+
+
+def better(made: Reconstructed, raw: ModelProto, original: ModelProto, inputs: Sequence[np.ndarray]) -> Reconstructed:
+    """`made`, or `raw` when that is closer to the original on `inputs`, to which nothing was fitted; warns then."""
+    expected = outputs(original, RUNTIME, inputs)
+    ours, before = (loss(graph, expected, inputs) for graph in (made.graph, raw))
+    if ours <= before:
+        return replace(made, held_out=(before, ours))
+    warnings.warn(
+        f"reconstruction is left out: with it {ours:.2f} pt would move on held-out inputs, without it {before:.2f} pt; "
+        f"give more than {made.inputs + len(inputs)} calibration inputs",
+        NoEffectWarning,
+        stacklevel=2,
+    )
+    return Reconstructed(raw, {}, made.inputs, (before, before))
