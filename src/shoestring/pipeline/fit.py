@@ -123,7 +123,7 @@ def fit(original: Original, samples: Samples, request: Request, progress: Progre
             return None
 
     report("calibrating", 0.0)
-    dense, network = _in_8_bits(original, pruned, samples, None if learned else next(iter(settings.values())), request)
+    dense, network = _in_8_bits(original, pruned, samples, None if learned else bits.setting, request)
     dense8, made8 = dense.build(), network.build()
     report("calibrating", 1.0)
 

@@ -76,10 +76,9 @@ def _coded(
     """Codes and steps for the best real `weight`."""
     if codes.bits == 8:
         steps = rounding.widest(weight, codes)
-        start = rounding.nearest(weight, steps, codes)
-        return rounding.descended(hessian, target, steps, start, keep, codes), steps
+        return rounding.found(hessian, target, steps, weight, keep, codes), steps
     steps = rounding.least_steps(hessian, target, weight, keep, codes)
-    found = rounding.descended(hessian, target, steps, rounding.nearest(weight, steps, codes), keep, codes)
+    found = rounding.found(hessian, target, steps, weight, keep, codes)
     for _ in range(_ROUNDS):
         steps = rounding.fitted_steps(hessian, target, found, steps)
         found = rounding.descended(hessian, target, steps, found, keep, codes)

@@ -70,6 +70,19 @@ def descended(hessian: Tensor, target: Tensor, steps: Tensor, start: Tensor, kee
     return found
 
 
+def found(hessian: Tensor, target: Tensor, steps: Tensor, weight: Tensor, keep: Tensor, codes: Codes) -> Tensor:
+    """Codes [g, o, d] for the real `weight` [g, o, d]: of the descents from the nearest codes and, below 8 bits, from
+    those that the relaxation learns, for each row the better one."""
+    ours = descended(hessian, target, steps, nearest(weight, steps, codes), keep, codes)
+    if codes.bits == 8:
+        return ours
+    start = relaxed(hessian, target, steps, weight, keep, codes)
+    other = descended(hessian, target, steps, start, keep, codes)
+    scale = steps[:, :, None]
+    better = errors(hessian, target, other * scale) < errors(hessian, target, ours * scale)
+    return torch.where(better[:, :, None], other, ours)
+
+
 def _allowed(found: Tensor, wanted: Tensor, column: int, codes: Codes) -> Tensor:
     """The permitted code nearest to what is `wanted` in one column."""
     low, high = torch.full_like(wanted, codes.low), torch.full_like(wanted, codes.high)
