@@ -38,7 +38,7 @@ def test_bits_of_single_layers(original: Original) -> None:
         (("int8", "lsq"), "int8 and lsq cannot be combined; give one of them"),
         (("magnitude", "block_ltp"), "magnitude and block_ltp cannot be combined; give one of them"),
         (("magnitude:4x1@50%", "magnitude:1x1@50%"), "magnitude and magnitude cannot be combined"),
-        (("int8:w4",), "unknown setting 'w4'"),
+        (("int8:w9",), "unknown setting 'w9'"),
         (("lsq+:w4a4:nowhere=w8a8",), "no layer is called 'nowhere'"),
         (("lsq+:config1",), "unknown setting 'config1'"),
     ],

@@ -147,7 +147,7 @@ def test_notes_quote_the_contract_and_confess_random_weights(original, device: D
 def test_precisions(original: Original) -> None:
     """Depthwise layers are computed without pairs, so they keep the full range."""
     found = int8.precisions(original.layers)
-    assert found["blocks.0.depthwise.0"] == INT8 == int8.precision(True, None)
+    assert found["blocks.0.depthwise.0"] == INT8 == int8.precision(True, int8.parse(""))
     assert {p for name, p in found.items() if "depthwise" not in name} == {INT8_SAFE16}
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from shoestring.compress.method import Setting
 from shoestring.compress.reconstruct.layer import damping
+from shoestring.compress.reconstruct.moments import Moments
 from shoestring.compress.reconstruct.pruning import ways
 from shoestring.compress.reconstruct.quadratic import Quadratic, refit
 from shoestring.core.allot import levels_with, share_out
@@ -24,7 +25,7 @@ from shoestring.deploy.walk import Walk
 from shoestring.deploy.weights import with_weights
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.receipt import Progress
-from shoestring.pipeline.reconstruct import by_group, moments, plain, taps_of
+from shoestring.pipeline.reconstruct import batches, by_group, plain, taps_of
 
 MEASURED = (30, 50, 65, 80, 95)  # per cent; between them a loss is read off straight lines of its logarithm
 JUDGED = 32  # inputs with which the rest of the network runs
@@ -90,7 +91,7 @@ def losses(
 def _pruned(walk: Walk, layer: Stored, pattern: BlockPattern) -> dict[float, Tensor]:
     """The layer's weight with each of MEASURED gone."""
     weight = by_group(layer.weight, layer)
-    hessian, target = Quadratic.of(moments(walk, layer, walk, layer)).damped(weight, damping(walk.inputs))
+    hessian, target = Quadratic.of(Moments.of(batches(walk, layer, walk, layer))).damped(weight, damping(walk.inputs))
     found = ways(hessian, target, taps_of(layer), pattern)
     return {level: refit(hessian, target, found.keep(int(level * weight.numel() / 100))) for level in MEASURED}
 

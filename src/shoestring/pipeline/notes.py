@@ -63,6 +63,11 @@ def without_training(refitted: Reconstructed | None) -> tuple[str, ...]:
     """What reconstruction did."""
     if refitted is None or not refitted.errors:
         return ()
+    if not refitted.helped:
+        return (
+            f"Reconstruction was left out: fitted on {refitted.inputs} inputs, it moves {refitted.held_out[1]:.2f} pt "
+            f"on held-out ones; without it {refitted.held_out[0]:.2f} pt move. More calibration inputs may help.",
+        )
     before, after = (np.array(side) for side in zip(*refitted.errors.values(), strict=True))
     left = float(np.exp(np.log((after + _TINY) / (before + _TINY)).mean()))
     return (

@@ -25,8 +25,8 @@ class Pruned:
     and layer. `features`: entries of the capability contract that say what a runtime does with zeros. `masks`: module
     path to what stays of its weight, for methods to come. `epochs`: of training so far. `trail`: the sparsities that
     it passed through. `source`: the file that brought the zeros, when one did. `dense`: the float network
-    before weights were set to zero in one shot, which a reconstruction follows, and `patterns`: in which; None when it
-    was trained since."""
+    before weights were set to zero without training, which a reconstruction follows; None when it was trained.
+    `patterns`: in which zeros may be chosen anew then."""
 
     original: Original
     settings: Mapping[str, Setting] = field(default_factory=dict)

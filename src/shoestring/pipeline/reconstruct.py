@@ -2,8 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import torch
 from onnx import ModelProto
 from torch import Tensor
 
-from shoestring.compress.reconstruct.layer import Asked, Fitted, fit
-from shoestring.compress.reconstruct.moments import Moments, Window, by_groups, patches
-from shoestring.compress.reconstruct.quadratic import Quadratic
+from shoestring.compress.reconstruct.bounds import Bounds
+from shoestring.compress.reconstruct.layer import Asked, Fitted, Given, fit
+from shoestring.compress.reconstruct.moments import Window, by_groups, patches
 from shoestring.core.grid import Grid
 from shoestring.deploy.grids import Stored, put, stored
 from shoestring.deploy.packing import shift_of
@@ -30,12 +31,16 @@ _AT_ONCE = 2**22  # numbers of what is read, in one product
 class Reconstructed:
     """`graph`: with other weights and biases, and nothing else. `errors`: layer to the mean squared error of its
     outputs on the inputs it was fitted to, before and after. `inputs`: how many those were. `held_out`: points of
-    divergence from the original on other inputs, before and after."""
+    divergence from the original on other inputs, before and after; where it would grow, `graph` is as it was given."""
 
     graph: ModelProto
     errors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     inputs: int = 0
     held_out: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def helped(self) -> bool:
+        return self.held_out[1] <= self.held_out[0]
 
 
 def reconstruct(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before made
@@ -73,8 +78,10 @@ def reconstruct(  # noqa: PLR0913 - a stage of `fit`, handed what the stages bef
             for walk in (leader, follower):
                 walk.go(name)
             pair = (leader, theirs[name], follower, ours[name])
-            quadratic = Quadratic.of(moments(*pair, _branches(*pair, set(names[index:]))))
-            done[name] = _state(fit(quadratic, *_weights(theirs[name], ours[name], kept.get(name)), asked[name]))
+            branches = _branches(*pair, set(names[index:]))
+            bounds = None if branches else clipped(original, theirs[name].writes)
+            given = _given(theirs[name], ours[name], kept.get(name), bounds)
+            done[name] = _state(fit(partial(batches, *pair, branches), given, asked[name]))
             checkpoint.save(place, identity, done)
         layer, state = ours[name], done[name]
         grid = Grid(state["codes"].reshape(layer.weight.shape).numpy(), state["steps"].numpy(), asked[name].bits)
@@ -105,10 +112,12 @@ def _window(layer: Stored) -> Window | None:
     )
 
 
-def moments(leader: Walk, theirs: Stored, follower: Walk, ours: Stored, branches: tuple[str, ...] = ()) -> Moments:
-    """Of what a layer reads in the network that follows, with what it should write. `branches`: what is added to it in
+def batches(
+    leader: Walk, theirs: Stored, follower: Walk, ours: Stored, branches: tuple[str, ...] = ()
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What a layer reads in the network that follows, with what it should write. `branches`: what is added to it in
     the one that leads and in the one that follows, when the difference is to be made up for."""
-    window, found = _window(theirs), Moments()
+    window = _window(theirs)
     leads, follows = [theirs.writes, *branches[:1]], [ours.reads, *branches[1:]]
     waiting: list[tuple[Tensor, Tensor]] = []
     for led, followed in zip(leader.read(leads), follower.read(follows), strict=True):
@@ -118,22 +127,22 @@ def moments(leader: Walk, theirs: Stored, follower: Walk, ours: Stored, branches
         else:
             waiting.append((patches(x, window), by_groups(y, window.groups)))
         if sum(x.numel() for x, _ in waiting) >= _AT_ONCE:
-            _add(found, waiting)
-    _add(found, waiting)
-    return found
+            yield _together(waiting)
+    if waiting:
+        yield _together(waiting)
+
+
+def _together(waiting: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Small products cost more than they compute."""
+    x, y = (torch.cat(parts, 2) for parts in zip(*waiting, strict=True))
+    waiting.clear()
+    return x, y
 
 
 def _branches(leader: Walk, theirs: Stored, follower: Walk, ours: Stored, to_come: set[str]) -> tuple[str, ...]:
     """What is added to a layer's output in both networks, when no layer `to_come` has a part in it."""
     one, other = beside(leader.model, theirs.writes), beside(follower.model, ours.writes)
     return () if one is None or other is None or upstream(follower.model, other) & to_come else (one, other)
-
-
-def _add(moments: Moments, waiting: list[tuple[Tensor, Tensor]]) -> None:
-    """Small products cost more than they compute."""
-    if waiting:
-        moments.add(*(torch.cat(parts, 2) for parts in zip(*waiting, strict=True)))
-        waiting.clear()
 
 
 def beside(model: ModelProto, tensor: str) -> str | None:
@@ -157,16 +166,32 @@ def by_group(values: np.ndarray, layer: Stored, kind: Any = np.float64) -> Tenso
     return torch.from_numpy(flat if values.ndim > 1 else flat[..., 0])
 
 
-def _weights(theirs: Stored, ours: Stored, kept: np.ndarray | None) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
-    """The original weight, codes, steps and what stays, by groups, and the number of taps. Codes that were moved up in
-    their byte come down again."""
+def clipped(model: ModelProto, tensor: str) -> Bounds | None:
+    """The bounds of the activation that alone reads `tensor`."""
+    behind = readers(model).get(tensor, [])
+    if len(behind) != 1 or tensor in {value.name for value in model.graph.output}:
+        return None
+    (node,) = behind
+    if node.op_type == "Relu":
+        return 0.0, math.inf
+    if node.op_type != "Clip":
+        return None
+    constants, ends = initialisers(model), [*node.input[1:], "", ""][:2]
+    if any(name and name not in constants for name in ends):
+        return None
+    low, high = (float(constants[name].item()) if name else None for name in ends)
+    return -math.inf if low is None else low, math.inf if high is None else high
+
+
+def _given(theirs: Stored, ours: Stored, kept: np.ndarray | None, bounds: Bounds | None) -> Given:
+    """By groups. Codes that were moved up in their byte come down again."""
     assert ours.scales is not None, "a quantised layer"
     up = 2 ** shift_of(ours.weight)
     keep = np.ones(theirs.weight.shape, bool) if kept is None else kept
-
-    values = (theirs.weight, ours.weight // up, ours.scales.astype(np.float64) * up)
-    weight, codes, steps = (by_group(value, theirs) for value in values)
-    return weight, codes, steps, by_group(keep, theirs, bool), taps_of(theirs)
+    bias = np.zeros(len(ours.weight)) if ours.bias is None else ours.bias
+    values = (theirs.weight, ours.weight // up, ours.scales.astype(np.float64) * up, bias)
+    weight, codes, steps, constant = (by_group(value, theirs) for value in values)
+    return Given(weight, codes, steps, constant, by_group(keep, theirs, bool), taps_of(theirs), bounds)
 
 
 def taps_of(layer: Stored) -> int:

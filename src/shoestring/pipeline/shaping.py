@@ -134,6 +134,7 @@ def _in_modules(
         return replace(state, original=found, reshaped=settings, epochs=epochs)
     masks = applied.zeros()
     own = {name: setting for name, setting in settings.items() if name.partition(":")[0] in masks}
+    untouched = how.recipe is None and how.start is None and not getattr(step.setting, "permute", False)
     return Pruned(
         found,
         own,
@@ -143,6 +144,7 @@ def _in_modules(
         epochs,
         recorder.trail() if recorder is not None else None,
         how.start.name if how.start is not None else "",
+        dense=state.original.graph if untouched else None,
     )
 
 

@@ -1,6 +1,5 @@
 """What no training has made up for: which layers are reconstructed, after what, on which inputs, and if it helped."""
 
-import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,6 @@ import numpy as np
 from onnx import ModelProto
 
 from shoestring.compress.reconstruct.layer import Asked, damping
-from shoestring.core.errors import NoEffectWarning
 from shoestring.deploy.weights import weights
 from shoestring.pipeline.learned import Learned
 from shoestring.pipeline.original import Original
@@ -54,15 +52,7 @@ def made_up(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before 
 
 
 def better(made: Reconstructed, raw: ModelProto, original: ModelProto, inputs: Sequence[np.ndarray]) -> Reconstructed:
-    """`made`, or `raw` when that is closer to the original on `inputs`, to which nothing was fitted; warns then."""
+    """`made`, or `raw` when that is closer to the original on `inputs`, to which nothing was fitted."""
     expected = outputs(original, RUNTIME, inputs)
     ours, before = (loss(graph, expected, inputs) for graph in (made.graph, raw))
-    if ours <= before:
-        return replace(made, held_out=(before, ours))
-    warnings.warn(
-        f"reconstruction is left out: with it {ours:.2f} pt would move on held-out inputs, without it {before:.2f} pt; "
-        f"give more than {made.inputs + len(inputs)} calibration inputs",
-        NoEffectWarning,
-        stacklevel=2,
-    )
-    return Reconstructed(raw, {}, made.inputs, (before, before))
+    return replace(made, graph=made.graph if ours <= before else raw, held_out=(before, ours))

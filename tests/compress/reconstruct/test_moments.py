@@ -38,9 +38,8 @@ def test_patches_times_a_weight_are_the_convolution(name: str) -> None:
 def test_covariances_are_those_of_all_positions() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(3, 2, (2, 4, 900)).astype(np.float32), rng.normal(-1, 1, (2, 3, 900)).astype(np.float32)
-    moments = Moments()
-    for part in np.split(np.arange(900), [100, 101, 500]):
-        moments.add(torch.from_numpy(x[:, :, part]), torch.from_numpy(y[:, :, part]))
+    parts = np.split(np.arange(900), [100, 101, 500])
+    moments = Moments.of((torch.from_numpy(x[:, :, part]), torch.from_numpy(y[:, :, part])) for part in parts)
     xx, yx, yy = moments.covariances()
     for group in range(2):
         whole = np.cov(np.concatenate([x[group], y[group]]).astype(float), bias=True)
@@ -54,8 +53,6 @@ def test_covariances_are_those_of_all_positions() -> None:
 def test_a_mean_far_from_zero_leaves_the_variance() -> None:
     """float32 alone would lose it: the mean is a thousand times the deviation."""
     x = torch.from_numpy(np.random.default_rng(0).normal(1000, 1, (1, 2, 20000)).astype(np.float32))
-    moments = Moments()
-    for part in x.split(500, 2):
-        moments.add(part, part)
+    moments = Moments.of((part, part) for part in x.split(500, 2))
     xx, _, _ = moments.covariances()
     np.testing.assert_allclose(xx[0].diagonal(), [1, 1], rtol=0.1)

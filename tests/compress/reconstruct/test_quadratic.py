@@ -13,11 +13,11 @@ from shoestring.compress.reconstruct.quadratic import Quadratic, refit, within
 def case(seed: int, positions: int = 200) -> tuple[np.ndarray, np.ndarray, Quadratic]:
     """x [2, 5, p], y [2, 3, p] in two groups, and the quadratic of both."""
     rng = np.random.default_rng(seed)
-    mixed = (np.eye(5) + 0.3 * rng.normal(size=(2, 5, 5))) @ rng.normal(size=(2, 5, positions)) + rng.normal(size=(2, 5, 1))
+    mixing, means = np.eye(5) + 0.3 * rng.normal(size=(2, 5, 5)), rng.normal(size=(2, 5, 1))
+    mixed = mixing @ rng.normal(size=(2, 5, positions)) + means
     y = rng.normal(size=(2, 3, 5)) @ mixed + 0.3 * rng.normal(size=(2, 3, positions)) + 2
     x, y = mixed.astype(np.float32), y.astype(np.float32)
-    moments = Moments()
-    moments.add(torch.from_numpy(x), torch.from_numpy(y))
+    moments = Moments.of([(torch.from_numpy(x), torch.from_numpy(y))])
     return x, y, Quadratic.of(moments)
 
 
@@ -60,8 +60,7 @@ def test_refit_is_least_squares_on_what_is_kept(seed: int) -> None:
 def test_damping_holds_a_weight_where_the_inputs_say_nothing() -> None:
     """The second input never varies: the first is fitted, the second stays."""
     x = torch.randn(1, 1, 500, generator=torch.Generator().manual_seed(0))
-    moments = Moments()
-    moments.add(torch.cat([x, torch.full_like(x, 2.0)], 1), 3 * x)
+    moments = Moments.of([(torch.cat([x, torch.full_like(x, 2.0)], 1), 3 * x)])
     weight = torch.tensor([[[1.0, 7.0]]], dtype=torch.float64)
     hessian, target = Quadratic.of(moments).damped(weight, 1e-3)
     np.testing.assert_allclose(target[0, 0], [3, 7], rtol=2e-3)

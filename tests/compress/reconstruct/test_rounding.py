@@ -13,6 +13,8 @@ from shoestring.compress.reconstruct import rounding
 from shoestring.compress.reconstruct.rounding import Codes
 from shoestring.deploy.quantize import safe16_range
 
+STEPS, STRETCH = 400, (-0.1, 1.1)  # AdaRound's zeta and gamma
+
 
 def case(seed: int, outputs: int = 2, width: int = 4) -> tuple[Tensor, Tensor, Tensor]:
     """A Hessian with strong correlations, a target, steps."""
@@ -68,7 +70,6 @@ def test_what_was_pruned_stays_zero(seed: int, bits: int) -> None:
     codes = Codes(bits)
     start = rounding.nearest(target, steps, codes)
     assert not rounding.descended(hessian, target, steps, start, keep, codes)[~keep].any()
-    assert not rounding.relaxed(hessian, target, steps, target, keep, codes)[~keep].any()
 
 
 @settings(max_examples=30)
@@ -142,12 +143,45 @@ def test_the_widest_steps_clip_nothing() -> None:
     assert torch.equal(rounding.nearest(weight, steps, Codes(8))[0, 0], torch.tensor([60.0, -127.0, 20.0]).double())
 
 
-def test_relaxed_codes_are_neighbours() -> None:
-    """AdaRound only decides between up and down."""
-    hessian, target, steps = case(7, 4, 16)
-    codes = Codes(8)
-    found = rounding.relaxed(hessian, target, steps, target, everything(target), codes)
-    assert ((found - target / steps[:, :, None]).abs() <= 1).all()
+def adaround(hessian: Tensor, target: Tensor, steps: Tensor, start: Tensor, keep: Tensor, codes: Codes) -> Tensor:
+    """Codes that AdaRound learns: each weight of `start` (real) goes up or down, decided by a stretched sigmoid of a
+    learned number, which a growing penalty drives to 0 or 1 (equations 22 to 24)."""
+    scale = steps[:, :, None].float()
+    h = hessian.float()
+    h = h / h.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-30)[:, None, None]
+    floor = (start.float() / scale).floor()
+    rest = (start.float() / scale - floor).clamp(0.01, 0.99)
+    zeta, gamma = STRETCH
+    logit = (-torch.log((gamma - zeta) / (rest - zeta) - 1)).requires_grad_()
+    optimiser = torch.optim.Adam([logit], lr=1e-2)
+    goal = target.float() / scale
+    for step in range(STEPS):
+        up = (torch.sigmoid(logit) * (gamma - zeta) + zeta).clamp(0, 1)
+        wrong = torch.where(keep, (floor + up).clamp(codes.low, codes.high), 0.0) - goal
+        loss = (wrong @ h * wrong).sum() / 2
+        share = step / STEPS
+        if share > 0.2:
+            beta = 2 + 18 * (1 + torch.cos(torch.tensor(torch.pi * (share - 0.2) / 0.8))) / 2
+            loss = loss + 0.05 * (1 - (2 * up - 1).abs().pow(beta)).sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        found = floor + (torch.sigmoid(logit) >= 0.5)
+    return torch.where(keep, found.clamp(codes.low, codes.high), 0.0).to(target.dtype)
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3])
+def test_descent_ends_below_the_relaxation_of_adaround(bits: int) -> None:
+    """On a layer of 16 outputs and 48 inputs, which are strongly correlated; nearest codes are behind both."""
+    hessian, target, _ = case(7, 16, 48)
+    codes = Codes(bits)
+    steps = rounding.widest(target, codes)
     start = rounding.nearest(target, steps, codes)
-    ours, before = (float(rounding.errors(hessian, target, c * steps[:, :, None]).sum()) for c in (found, start))
-    assert ours < before
+    ours = rounding.found(hessian, target, steps, target, everything(target), codes)
+    theirs = adaround(hessian, target, steps, target, everything(target), codes)
+    assert ((theirs - target / steps[:, :, None]).abs() <= 1).all()
+    descent, relaxation, nearest = (
+        float(rounding.errors(hessian, target, found * steps[:, :, None]).sum()) for found in (ours, theirs, start)
+    )
+    assert descent < relaxation < nearest

@@ -1,18 +1,22 @@
 """One layer, fitted: which weights stay, what they become, the codes they are stored as, the bias with them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from shoestring.compress.reconstruct import rounding
+from shoestring.compress.reconstruct.bounds import Bounds, aimed, clipped_errors
+from shoestring.compress.reconstruct.moments import Batches, Moments
 from shoestring.compress.reconstruct.pruning import ways
 from shoestring.compress.reconstruct.quadratic import Quadratic, refit
-from shoestring.core.pattern import BlockPattern, Pattern
+from shoestring.core.pattern import Pattern
 
 # Of the mean variance of what a layer reads, at so many inputs; with fewer there is less to go by.
 DAMPING, INPUTS = 0.1, 250
 _ROUNDS = 3  # of codes, then steps
+_AIMS = 3  # of least squares behind which values are clipped
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,24 @@ def damping(inputs: int) -> float:
 
 
 @dataclass(frozen=True)
+class Given:
+    """What a layer was and what it has. `original`: its weight before anything was done to it, [g, o, d]; `raw`,
+    `steps`, `bias`: the codes and, [g, o], steps and bias that it has so far; `keep`: where it was not pruned; `taps`:
+    of its kernel. `bounds`: its outputs are clipped to these, None where they are not."""
+
+    original: Tensor
+    raw: Tensor
+    steps: Tensor
+    bias: Tensor
+    keep: Tensor
+    taps: int
+    bounds: Bounds | None = None
+
+
+@dataclass(frozen=True)
 class Fitted:
-    """`codes`: [g, o, d]; `steps`, `bias`: [g, o]; `before`, `after`: the mean squared error of the layer's outputs on
-    the inputs that it was fitted to, as given (with the bias that it has) and as fitted."""
+    """`codes`: [g, o, d]; `steps`, `bias`: [g, o]; `before`, `after`: the mean squared error of the layer's outputs
+    (once clipped) on the inputs that it was fitted to, as given and as fitted."""
 
     codes: Tensor
     steps: Tensor
@@ -44,30 +63,39 @@ class Fitted:
     after: float
 
 
-def fit(  # noqa: PLR0913 - what a layer was, what it has, what it is to become
-    quadratic: Quadratic, original: Tensor, raw: Tensor, steps: Tensor, keep: Tensor, taps: int, asked: Asked
-) -> Fitted:
-    """`original`: the weight before anything was done to it, [g, o, d]; `raw`, `steps`: the codes and steps [g, o] that
-    the layer has so far; `keep`: where it was not pruned. Rows (and blocks of rows that share zeros) for which nothing
-    better is found keep what they have, with the best bias."""
-    inputs = original.shape[2] // taps
-    partners = rounding.pairs(inputs, taps) if asked.pairs else None
+def fit(seen: Callable[[], Batches], given: Given, asked: Asked) -> Fitted:
+    """`seen`: what the layer reads and what it should write, as often as it is called. A row for which nothing better
+    is found keeps what it has, or that with the best bias; so does a layer whose zeros were chosen anew."""
+    partners = rounding.pairs(given.original.shape[2] // given.taps, given.taps) if asked.pairs else None
     codes = rounding.Codes(asked.bits, partners)
-    had = raw * steps[:, :, None]
-    hessian, target = quadratic.damped(original, asked.damping)
+    moments = Moments.of(seen())
+    plain = quadratic = Quadratic.of(moments)
+    hessian, target = quadratic.damped(given.original, asked.damping)
+    keep = given.keep
     if asked.pattern is not None:
-        keep = ways(hessian, target, taps, asked.pattern).keep(int((~keep).sum()))
-    weight = target
-    if not keep.all():
+        keep = ways(hessian, target, given.taps, asked.pattern).keep(int((~keep).sum()))
+    weight = refit(hessian, target, keep)
+    bounds = given.bounds
+    for _ in range(_AIMS):
+        if bounds is None:
+            break
+        batches = aimed(seen(), weight, quadratic.bias(weight), bounds)
+        quadratic = Quadratic.of(moments.towards(batches))
+        hessian, target = quadratic.damped(given.original, asked.damping)
         weight = refit(hessian, target, keep)
     found, own = _coded(hessian, target, weight, keep, codes)
-    tall = asked.pattern.outputs if isinstance(asked.pattern, BlockPattern) else 1
-    before, after = quadratic.rows(had), quadratic.rows(found * own[:, :, None])
-    better = _by_blocks(after, tall) <= _by_blocks(before, tall)
-    better = better.repeat_interleave(tall, 1)[:, : raw.shape[1]]
-    found, steps = torch.where(better[:, :, None], found, raw), torch.where(better, own, steps)
-    weight = found * steps[:, :, None]
-    return Fitted(found, steps, quadratic.bias(weight), float(before.mean()), float(quadratic.rows(weight).mean()))
+    had = given.raw * given.steps[:, :, None]
+    fitted = found * own[:, :, None]
+    tried = [(had, given.bias), (had, plain.bias(had)), (fitted, quadratic.bias(fitted))]
+    errors = torch.stack(clipped_errors(seen(), tried, bounds) if bounds else [plain.errors(*one) for one in tried])
+    # Rows that share a number of zeros stand or fall together.
+    judged = errors if asked.pattern is None else errors.sum((1, 2), keepdim=True).expand_as(errors)
+    best = judged.argmin(0)
+    bias = torch.stack([bias for _, bias in tried]).gather(0, best[None])[0]
+    after = errors.gather(0, best[None])[0]
+    ours = best == 2
+    found, steps = torch.where(ours[:, :, None], found, given.raw), torch.where(ours, own, given.steps)
+    return Fitted(found, steps, bias, float(errors[0].mean()), float(after.mean()))
 
 
 def _coded(
@@ -83,8 +111,3 @@ def _coded(
         steps = rounding.fitted_steps(hessian, target, found, steps)
         found = rounding.descended(hessian, target, steps, found, keep, codes)
     return found, steps
-
-
-def _by_blocks(rows: Tensor, tall: int) -> Tensor:
-    """Sums [g, blocks] of numbers of rows [g, o]."""
-    return torch.nn.functional.pad(rows, (0, -rows.shape[1] % tall)).reshape(len(rows), -1, tall).sum(2)

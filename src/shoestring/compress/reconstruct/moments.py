@@ -1,5 +1,6 @@
 """What a layer reads and what it should write, as second moments: all that a least-squares fit of it needs."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -38,6 +39,10 @@ def by_groups(x: Tensor, groups: int) -> Tensor:
     return columns.reshape(n, groups, width // groups, positions).permute(1, 2, 0, 3).flatten(2)
 
 
+Batches = Iterable[tuple[Tensor, Tensor]]
+"""Of x, float32 [groups, d, positions] as `patches` gives them, and y [groups, o, positions]."""
+
+
 @dataclass
 class Moments:
     """Of each group: sums over all positions of x [d], y [o] and of their products, float64. Products of one batch are
@@ -50,15 +55,27 @@ class Moments:
     yx: Tensor = field(default_factory=lambda: torch.zeros(()))
     yy: Tensor = field(default_factory=lambda: torch.zeros(()))
 
-    def add(self, x: Tensor, y: Tensor) -> None:
-        """`x`: float32 [groups, d, positions] as `patches` gives them; `y`: [groups, o, positions]."""
-        double, ones = torch.float64, torch.ones(x.shape[2])
-        self.count += x.shape[2]
-        self.x = self.x + (x @ ones).to(double)
-        self.y = self.y + (y @ ones).to(double)
-        self.xx = self.xx + (x @ x.mT).to(double)
-        self.yx = self.yx + (y @ x.mT).to(double)
-        self.yy = self.yy + (y.square() @ ones).to(double)
+    @classmethod
+    def of(cls, batches: Batches) -> "Moments":
+        found = cls()
+        for x, y in batches:
+            found.count += x.shape[2]
+            found.x = found.x + _sums(x)
+            found.xx = found.xx + (x @ x.mT).double()
+            found._write(x, y)
+        return found
+
+    def towards(self, batches: Batches) -> "Moments":
+        """The same x with another y."""
+        found = Moments(self.count, self.x, xx=self.xx)
+        for x, y in batches:
+            found._write(x, y)
+        return found
+
+    def _write(self, x: Tensor, y: Tensor) -> None:
+        self.y = self.y + _sums(y)
+        self.yx = self.yx + (y @ x.mT).double()
+        self.yy = self.yy + _sums(y.square())
 
     def means(self) -> tuple[Tensor, Tensor]:
         """Of x [groups, d] and of y [groups, o]."""
@@ -71,3 +88,8 @@ class Moments:
         xx = self.xx / self.count - x[:, :, None] * x[:, None, :]
         yx = self.yx / self.count - y[:, :, None] * x[:, None, :]
         return xx, yx, self.yy / self.count - y.square()
+
+
+def _sums(values: Tensor) -> Tensor:
+    """Over positions, which is quicker as a product."""
+    return (values @ torch.ones(values.shape[2])).double()

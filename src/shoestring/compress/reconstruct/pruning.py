@@ -110,6 +110,8 @@ def _way(weight: Tensor, inverse: Tensor, blocks: _Blocks, steps: int) -> tuple[
     names = torch.arange(count).expand(units, -1)
     quota = blocks.quota.expand(units, -1).clone()
     total = int(blocks.quota.sum())
+    if not total:  # N:M of a layer with fewer inputs
+        return names[:, :0], torch.zeros(units, 0)
     at_once = -(-total // steps)
     order, costs = [], []
     alive = torch.ones(units, count, dtype=torch.bool)

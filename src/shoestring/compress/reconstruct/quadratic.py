@@ -27,6 +27,10 @@ class Quadratic:
         """The error of each row of `weight` [g, o, d]: [g, o]."""
         return self.variance - 2 * (weight * self.cross).sum(2) + (weight @ self.hessian * weight).sum(2)
 
+    def errors(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """Of each row with a bias [g, o] of its own: [g, o]."""
+        return self.rows(weight) + (bias - self.bias(weight)).square()
+
     def bias(self, weight: Tensor) -> Tensor:
         """The best bias [g, o] of a weight: bias correction in closed form."""
         return self.y - (weight * self.x[:, None]).sum(2)
@@ -46,6 +50,8 @@ class Quadratic:
 def refit(hessian: Tensor, target: Tensor, keep: Tensor) -> Tensor:
     """The weight with the least (W - T) H (W - T)' of those that are zero where `keep` is False, in closed form.
     `hessian`: [g, d, d]; `target`, `keep`: [g, o, d]. Rows with one support are solved together."""
+    if keep.all():
+        return target
     found = torch.zeros_like(target)
     for group, pulled in enumerate(target @ hessian):
         supports, owners = torch.unique(keep[group], dim=0, return_inverse=True)
