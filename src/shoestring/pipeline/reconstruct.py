@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from shoestring.core.grid import Grid
 from shoestring.deploy.grids import Stored, put, stored
 from shoestring.deploy.packing import shift_of
 from shoestring.deploy.rewrite import initialisers, readers
-from shoestring.deploy.walk import Walk, upstream
+from shoestring.deploy.walk import ROOM, Walk, upstream
 from shoestring.pipeline.receipt import Progress
 from shoestring.train import checkpoint
 
@@ -81,7 +81,7 @@ def reconstruct(  # noqa: PLR0913 - a stage of `fit`, handed what the stages bef
             branches = _branches(*pair, set(names[index:]))
             bounds = None if branches else clipped(original, theirs[name].writes)
             given = _given(theirs[name], ours[name], kept.get(name), bounds)
-            done[name] = _state(fit(partial(batches, *pair, branches), given, asked[name]))
+            done[name] = _state(fit(_Seen(partial(batches, *pair, branches)), given, asked[name]))
             checkpoint.save(place, identity, done)
         layer, state = ours[name], done[name]
         grid = Grid(state["codes"].reshape(layer.weight.shape).numpy(), state["steps"].numpy(), asked[name].bits)
@@ -112,6 +112,28 @@ def _window(layer: Stored) -> Window | None:
     )
 
 
+class _Seen:
+    """What can be read again and again: from memory after the first time, where there is room for it."""
+
+    def __init__(self, read: Callable[[], Iterator[tuple[Tensor, Tensor]]]):
+        self._read = read
+        self._kept: list[tuple[Tensor, Tensor]] | None = None
+
+    def __call__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept, room = [], ROOM
+        for x, y in self._read():
+            room -= 4 * (x.numel() + y.numel())
+            kept.append((x, y))
+            if room < 0:
+                kept.clear()
+            yield x, y
+        if room >= 0:
+            self._kept = kept
+
+
 def batches(
     leader: Walk, theirs: Stored, follower: Walk, ours: Stored, branches: tuple[str, ...] = ()
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -134,7 +156,7 @@ def batches(
 
 def _together(waiting: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Small products cost more than they compute."""
-    x, y = (torch.cat(parts, 2) for parts in zip(*waiting, strict=True))
+    x, y = (torch.cat(parts, 2) if len(parts) > 1 else parts[0] for parts in zip(*waiting, strict=True))
     waiting.clear()
     return x, y
 

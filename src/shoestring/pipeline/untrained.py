@@ -18,6 +18,7 @@ from shoestring.pipeline.reconstruct import Reconstructed, reconstruct
 from shoestring.pipeline.samples import Samples
 
 RUNTIME = "onnxruntime"
+_SPARSE = 0.02  # a share of zeros; fewer are an accident, and may become something else
 
 
 def made_up(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before made
@@ -39,7 +40,8 @@ def made_up(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before 
     patterns = {} if pruned is None else pruned.patterns
     bits = network.bits if learned is None else learned.bits
     pairs = {name for name, p in network.precisions.items() if p.safe16} if learned is None else learned.pairs
-    kept = {name: value != 0 for name, value in weights(student).items() if name in layers and not value.all()}
+    kept = {name: value != 0 for name, value in weights(student).items() if name in layers}
+    kept = {name: keep for name, keep in kept.items() if 1 - keep.mean() >= _SPARSE}
     held = network.held_out
     inputs = samples.calibration[len(held) :] or samples.calibration
     asked = {

@@ -16,7 +16,7 @@ from shoestring.core.pattern import Pattern
 # Of the mean variance of what a layer reads, at so many inputs; with fewer there is less to go by.
 DAMPING, INPUTS = 0.1, 250
 _ROUNDS = 3  # of codes, then steps
-_AIMS = 3  # of least squares behind which values are clipped
+_AIMS = 2  # of least squares behind which values are clipped
 
 
 @dataclass(frozen=True)

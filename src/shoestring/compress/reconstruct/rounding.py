@@ -43,30 +43,33 @@ def descended(hessian: Tensor, target: Tensor, steps: Tensor, start: Tensor, kee
     """Codes [g, o, d] with an error (W - T) H (W - T)' that no change of a single code makes smaller, found from
     `start`; never a larger one than that. Where `keep` is False a code stays 0. `hessian`: [g, d, d]; `target`:
     [g, o, d]; `steps`: [g, o]."""
-    found = torch.where(keep, start, 0.0)
-    scale = steps[:, :, None]
-    diagonal = hessian.diagonal(dim1=1, dim2=2)
-    width = hessian.shape[-1]
+    # Columns first: a column of all outputs lies together in memory.
+    found, goal, free = (part.mT.contiguous() for part in (torch.where(keep, start, 0.0), target, keep))
+    width, scale = hessian.shape[-1], steps[:, None]
+    curve = hessian.diagonal(dim1=1, dim2=2)[:, :, None] * scale  # [g, d, o]
     for _ in range(_SWEEPS):
         changed = False
         for begin in range(0, width, _BLOCK):
-            end = min(begin + _BLOCK, width)
-            pull = (found * scale - target) @ hessian[:, :, begin:end]  # [g, o, block]
-            for column in range(begin, end):
-                place = column - begin
-                away = pull[:, :, place] / (diagonal[:, column, None] * steps)
+            block = slice(begin, min(begin + _BLOCK, width))
+            pull = hessian[:, block] @ (found * scale - goal)
+            wanted = _inside(found[:, block] - pull / curve[:, block], codes)
+            if not ((wanted != found[:, block]) & free[:, block]).any():
+                continue
+            for column in range(block.start, block.stop):
+                away = pull[:, column - begin] / curve[:, column]
                 # A tie would move for ever.
-                moves = (away.abs() > 0.5 + 1e-9) & keep[:, :, column]
+                moves = (away.abs() > 0.5 + 1e-9) & free[:, column]
                 if moves.any():
-                    each = torch.full((len(found),), column)
-                    new = _allowed(found, found[:, :, column] - away, each, codes)
-                    move = torch.where(moves, new - found[:, :, column], 0.0)
+                    new = _inside(found[:, column] - away, codes)
+                    if codes.partners is not None and len(codes.partners[column]):
+                        new = _beside(new, found[:, codes.partners[column]], codes)
+                    move = torch.where(moves, new - found[:, column], 0.0)
                     changed = changed or bool(move.any())
-                    found[:, :, column] += move
-                    pull += (move * steps)[:, :, None] * hessian[:, column, None, begin:end]
+                    found[:, column] += move
+                    pull.baddbmm_(hessian[:, block, column, None], (move * steps)[:, None])
         if not changed:
             break
-    return found
+    return found.mT.contiguous()
 
 
 def found(hessian: Tensor, target: Tensor, steps: Tensor, weight: Tensor, keep: Tensor, codes: Codes) -> Tensor:
@@ -93,23 +96,25 @@ def fed(hessian: Tensor, target: Tensor, steps: Tensor, keep: Tensor, codes: Cod
     chosen, groups = torch.zeros_like(target), torch.arange(len(order))
     for place in range(order.shape[1]):
         column = order[:, place]
-        wanted = _allowed(chosen, left[:, :, place] / steps, column, codes) * kept[:, :, place]
+        wanted = _inside(left[:, :, place] / steps, codes) * kept[:, :, place]
+        if codes.partners is not None and codes.partners.shape[1]:
+            others = codes.partners[column][:, None].expand(-1, target.shape[1], -1)
+            wanted = _beside(wanted, chosen.gather(2, others).mT, codes)
         chosen[groups, :, column] = wanted
         wrong = (left[:, :, place] - wanted * steps) / factor[:, place, place, None]
         left[:, :, place:] -= wrong[:, :, None] * factor[:, place, None, place:]
     return chosen
 
 
-def _allowed(found: Tensor, wanted: Tensor, column: Tensor, codes: Codes) -> Tensor:
-    """The permitted codes nearest to what is `wanted` [g, o] in one `column` of each group [g]."""
-    low, high = torch.full_like(wanted, codes.low), torch.full_like(wanted, codes.high)
-    if codes.partners is not None:
-        partners = codes.partners[column][:, None].expand(-1, found.shape[1], -1)
-        others = found.gather(2, partners)
-        if others.shape[2]:
-            high = torch.minimum(high, codes.most - others.amax(2).clamp_min(0))
-            low = torch.maximum(low, -(codes.most + others.amin(2).clamp_max(0)))
-    return torch.maximum(torch.minimum(wanted.round(), high), low)
+def _inside(wanted: Tensor, codes: Codes) -> Tensor:
+    """The nearest codes."""
+    return wanted.round().clamp_(codes.low, codes.high)
+
+
+def _beside(wanted: Tensor, others: Tensor, codes: Codes) -> Tensor:
+    """The nearest codes to `wanted` [g, o] that go with those of their partners, `others` [g, partners, o]."""
+    high, low = codes.most - others.amax(1).clamp_min(0), -codes.most - others.amin(1).clamp_max(0)
+    return torch.maximum(torch.minimum(wanted, high), low)
 
 
 def pairs(inputs: int, taps: int) -> Tensor:
