@@ -214,3 +214,15 @@ def test_absurd_weights_are_not_made_up(sizes: list[list[int]], monkeypatch: pyt
     with pytest.raises(BadInput, match="at most 1048576 can be filled in") as refused:
         fill_weights(model)
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 300
+
+
+def test_constants_are_initialisers(build: Build) -> None:
+    """As exporters write the bounds of a Clip: all that looks for constants finds them."""
+    nodes = [
+        helper.make_node("Constant", [], ["low"], name="low", value=numpy_helper.from_array(np.float32(-0.5))),
+        helper.make_node("Constant", [], ["high"], name="high", value_float=1.0),
+        helper.make_node("Clip", ["x", "low", "high"], ["y"], name="clip"),
+    ]
+    tidied = tidy(build(nodes, {}, [1, 4, 8, 8], [1, 4, 8, 8]))
+    assert np.array_equal(run(tidied), np.clip(X, -0.5, 1))
+    assert [tensor.name for tensor in tidied.graph.initializer] == ["low"]  # one of another form stays what it is

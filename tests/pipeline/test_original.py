@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 
 from shoestring.core.errors import BadInput
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR
+from shoestring.deploy.rewrite import initialisers
 from shoestring.models import zoo
 from shoestring.pipeline.original import parse_shape, resolve
 from shoestring.pipeline.post_training import outputs
@@ -214,3 +215,12 @@ def test_options_that_do_not_belong_together(tiny: str, onnx_files: Mapping[str,
 def test_what_is_quantised_already_is_refused(form: str, onnx_files: Mapping[str, Path]) -> None:
     with pytest.raises(BadInput, match=r"already quantised; give the float original \(`shoestring receipt`"):
         resolve(str(onnx_files[form]))
+
+
+def test_bounds_of_an_exporter_are_constants(onnx_files: Mapping[str, Path]) -> None:
+    """The ReLU6 of torch's exporter has Constant nodes; what is quantised clips codes, not floats, as from torch."""
+    graph = resolve(str(onnx_files["float"])).graph
+    assert "Constant" not in {node.op_type for node in graph.graph.node}
+    clips = [node for node in graph.graph.node if node.op_type == "Clip"]
+    assert len(clips) == 3
+    assert {name for node in clips for name in node.input[1:]} <= set(initialisers(graph))

@@ -16,11 +16,12 @@ ACTIVATIONS = ("Clip", "Relu", "HardSwish", "HardSigmoid", "Sigmoid", "LeakyRelu
 
 
 def tidy(model: ModelProto) -> ModelProto:
-    """A copy in which means over H and W are global pools (runtimes quantise those), weighted nodes are called after
-    their weight's module, and identities, unused initialisers and the exporter's notes (paths of its machine among
-    them) are gone; shapes are inferred. Raises BadInput when they do not fit."""
+    """A copy in which constants are initialisers, means over H and W are global pools (runtimes quantise those),
+    weighted nodes are called after their weight's module, and identities, unused initialisers and the exporter's notes
+    (paths of its machine among them) are gone; shapes are inferred. Raises BadInput when they do not fit."""
     tidied = ModelProto()
     tidied.CopyFrom(model)
+    _store_constants(tidied.graph)
     _drop_identities(tidied.graph)
     _pool_means(tidied)
     _name_nodes(tidied)
@@ -75,6 +76,18 @@ def readers(model: ModelProto) -> dict[str, list[NodeProto]]:
         for name in node.input:
             found.setdefault(name, []).append(node)
     return found
+
+
+def _store_constants(graph: GraphProto) -> None:
+    """Constant nodes of tensors as initialisers, where all that looks for a constant finds them: the bounds of a Clip,
+    as exporters write them."""
+    for node in [node for node in graph.node if node.op_type == "Constant"]:
+        value = attributes(node).get("value")
+        if isinstance(value, TensorProto):
+            stored = graph.initializer.add()
+            stored.CopyFrom(value)
+            stored.name = node.output[0]
+            graph.node.remove(node)
 
 
 def drop_unused(model: ModelProto) -> None:

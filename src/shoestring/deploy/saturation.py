@@ -21,7 +21,7 @@ def bound_codes(model: ModelProto) -> None:
     outputs = {value.name for value in model.graph.output}
     for node in reversed(list(model.graph.node)):  # backwards: a Clip may follow a Relu
         constants = initialisers(model) if node.op_type in ("Relu", "Clip") else {}
-        bounds = _bounds(node, constants)
+        bounds = bounds_of(node, constants)
         if bounds is None or node.output[0] in outputs:
             continue
         following = readers(model).get(node.output[0], [])
@@ -32,7 +32,7 @@ def bound_codes(model: ModelProto) -> None:
             model.graph.node.remove(node)
 
 
-def _bounds(node: NodeProto, constants: Mapping[str, np.ndarray]) -> tuple[float, float] | None:
+def bounds_of(node: NodeProto, constants: Mapping[str, np.ndarray]) -> tuple[float, float] | None:
     """What a Relu, or a Clip between constants around 0, keeps of floats."""
     if node.op_type == "Relu":
         return 0.0, np.inf

@@ -20,6 +20,7 @@ from shoestring.core.grid import Grid
 from shoestring.deploy.grids import Stored, put, stored
 from shoestring.deploy.packing import shift_of
 from shoestring.deploy.rewrite import initialisers, readers
+from shoestring.deploy.saturation import bounds_of
 from shoestring.deploy.walk import ROOM, Walk, upstream
 from shoestring.pipeline.receipt import Progress
 from shoestring.train import checkpoint
@@ -193,16 +194,7 @@ def clipped(model: ModelProto, tensor: str) -> Bounds | None:
     behind = readers(model).get(tensor, [])
     if len(behind) != 1 or tensor in {value.name for value in model.graph.output}:
         return None
-    (node,) = behind
-    if node.op_type == "Relu":
-        return 0.0, math.inf
-    if node.op_type != "Clip":
-        return None
-    constants, ends = initialisers(model), [*node.input[1:], "", ""][:2]
-    if any(name and name not in constants for name in ends):
-        return None
-    low, high = (float(constants[name].item()) if name else None for name in ends)
-    return -math.inf if low is None else low, math.inf if high is None else high
+    return bounds_of(behind[0], initialisers(model))
 
 
 def _given(theirs: Stored, ours: Stored, kept: np.ndarray | None, bounds: Bounds | None) -> Given:
