@@ -29,7 +29,7 @@ def case(seed: int) -> tuple[list[Batch], Tensor]:
 
 
 def step(parts: list[Batch], moments: Moments, weight: Tensor, bias: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-    quadratic = Quadratic.of(moments.towards(aimed(parts, weight, bias, RELU6)))
+    quadratic = Quadratic.of(moments.moved(aimed(parts, 400, weight, bias, RELU6)))
     hessian, target = quadratic.damped(torch.zeros_like(weight), 1e-9)
     found = refit(hessian, target, keep)
     return found, quadratic.bias(found)
@@ -64,7 +64,7 @@ def test_what_lies_beyond_both_is_no_error() -> None:
     """A bound on both sides leaves the target where it is written now, a bound on one side leaves it at the bound."""
     x = torch.tensor([[[-2.0, -1.0, 1.0, 7.0, 9.0]]])
     now = (torch.full((1, 1, 1), 0.5), torch.full((1, 1), 1.0))  # writes 0, 0.5, 1.5, 4.5, 5.5
-    ((_, moved),) = aimed([(x, x)], *now, (0.0, 5.0))
+    ((_, _, moved),) = aimed([(x, x)], 1, *now, (0.0, 5.0))
     assert moved.flatten().tolist() == [0.0, 0.0, 1.0, 5.0, 5.5]
 
 
@@ -72,8 +72,9 @@ def test_what_lies_beyond_both_is_no_error() -> None:
 def test_one_side_may_be_open(bounds: tuple[float, float]) -> None:
     parts, _ = case(0)
     weight, bias = torch.zeros(1, 3, 8), torch.full((1, 3), 0.5)
-    for (x, y), (same, moved) in zip(parts, aimed(parts, weight, bias, bounds), strict=True):
+    for (x, y), (same, old, moved) in zip(parts, aimed(parts, 400, weight, bias, bounds), strict=True):
         assert same is x
+        assert old is y
         inside = (y > bounds[0]) & (y < bounds[1])
         assert torch.equal(moved[inside], y[inside])
         assert torch.equal(moved[~inside], torch.full_like(y, 0.5)[~inside].clamp(max=0.0) if bounds[0] == 0

@@ -56,3 +56,18 @@ def test_a_mean_far_from_zero_leaves_the_variance() -> None:
     moments = Moments.of((part, part) for part in x.split(500, 2))
     xx, _, _ = moments.covariances()
     np.testing.assert_allclose(xx[0].diagonal(), [1, 1], rtol=0.1)
+
+
+@pytest.mark.parametrize("part", [1, 2, 3])
+def test_another_y_by_a_part_of_the_positions(part: int) -> None:
+    """What all positions say exactly, a part of them says nearly."""
+    rng = torch.Generator().manual_seed(0)
+    x, y = torch.randn(1, 4, 3000, generator=rng), torch.randn(1, 2, 3000, generator=rng) + 1
+    other = y.clamp_min(0) + 0.1 * x[:, :2]
+    batches = list(zip(x.split(1000, 2), y.split(1000, 2), other.split(1000, 2), strict=True))
+    moved = Moments.of((a, b) for a, b, _ in batches).moved(batches[:part])
+    straight = Moments.of((a, c) for a, _, c in batches)
+    rtol, atol = (1e-5, 1e-6) if part == 3 else (0.15, 0.05)
+    for ours, theirs in zip(moved.covariances(), straight.covariances(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=rtol, atol=atol)
+    torch.testing.assert_close(moved.means(), straight.means(), rtol=rtol, atol=atol)

@@ -16,13 +16,19 @@ from shoestring.compress.reconstruct.moments import Batches
 Bounds = tuple[float, float]
 
 
-def aimed(batches: Batches, weight: Tensor, bias: Tensor, bounds: Bounds) -> Iterator[tuple[Tensor, Tensor]]:
-    """`batches` with the targets of a layer that writes `weight` [g, o, d] x + `bias` [g, o] so far."""
+def aimed(
+    batches: Batches, positions: int, weight: Tensor, bias: Tensor, bounds: Bounds
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """x, y and the target of a layer that writes `weight` [g, o, d] x + `bias` [g, o] so far; of the first `batches`
+    that have so many positions."""
     low, high = bounds
     w, b = weight.float(), bias.float()[:, :, None]
     for x, y in batches:
         now = torch.baddbmm(b, w, x)
-        yield x, torch.where(y <= low, now.clamp_max(low), torch.where(y >= high, now.clamp_min(high), y))
+        yield x, y, torch.where(y <= low, now.clamp_max(low), torch.where(y >= high, now.clamp_min(high), y))
+        positions -= x.shape[2]
+        if positions <= 0:
+            break
 
 
 def clipped_errors(batches: Batches, tried: list[tuple[Tensor, Tensor]], bounds: Bounds) -> list[Tensor]:

@@ -16,7 +16,8 @@ from shoestring.core.pattern import Pattern
 # Of the mean variance of what a layer reads, at so many inputs; with fewer there is less to go by.
 DAMPING, INPUTS = 0.1, 250
 _ROUNDS = 3  # of codes, then steps
-_AIMS = 2  # of least squares behind which values are clipped
+_AIMS = 3  # of least squares behind which values are clipped,
+_PER_WEIGHT, _PART = 200, 8  # by at least so many positions for each weight of a row, and at least this part of all
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,9 @@ def fit(seen: Callable[[], Batches], given: Given, asked: Asked) -> Fitted:
     for _ in range(_AIMS):
         if bounds is None:
             break
-        batches = aimed(seen(), weight, quadratic.bias(weight), bounds)
-        quadratic = Quadratic.of(moments.towards(batches))
+        positions = max(_PER_WEIGHT * weight.shape[2], moments.count // _PART)
+        batches = aimed(seen(), positions, weight, quadratic.bias(weight), bounds)
+        quadratic = Quadratic.of(moments.moved(batches))
         hessian, target = quadratic.damped(given.original, asked.damping)
         weight = refit(hessian, target, keep)
     found, own = _coded(hessian, target, weight, keep, codes)

@@ -62,20 +62,20 @@ class Moments:
             found.count += x.shape[2]
             found.x = found.x + _sums(x)
             found.xx = found.xx + (x @ x.mT).double()
-            found._write(x, y)
+            found.y = found.y + _sums(y)
+            found.yx = found.yx + (y @ x.mT).double()
+            found.yy = found.yy + _sums(y.square())
         return found
 
-    def towards(self, batches: Batches) -> "Moments":
-        """The same x with another y."""
-        found = Moments(self.count, self.x, xx=self.xx)
-        for x, y in batches:
-            found._write(x, y)
-        return found
-
-    def _write(self, x: Tensor, y: Tensor) -> None:
-        self.y = self.y + _sums(y)
-        self.yx = self.yx + (y @ x.mT).double()
-        self.yy = self.yy + _sums(y.square())
+    def moved(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> "Moments":
+        """With another y, by what a part of the positions says of it: `batches` of x, y and the other y."""
+        count, y, yx, yy = 0, torch.zeros(()), torch.zeros(()), torch.zeros(())
+        for x, old, new in batches:
+            move = new - old
+            count += x.shape[2]
+            y, yx, yy = y + _sums(move), yx + (move @ x.mT).double(), yy + _sums(move * (new + old))
+        share = self.count / max(count, 1)
+        return Moments(self.count, self.x, self.y + share * y, self.xx, self.yx + share * yx, self.yy + share * yy)
 
     def means(self) -> tuple[Tensor, Tensor]:
         """Of x [groups, d] and of y [groups, o]."""
