@@ -38,6 +38,19 @@ def test_linear_layers_have_their_outputs_first(build, op: str, given: dict[str,
     np.testing.assert_array_equal(initialisers(changed)["w"], stored * 2)
 
 
+def test_a_bias_of_its_own(floats: ModelProto) -> None:
+    """Where two layers share a bias, or there was none, one gets its own."""
+    shared = ModelProto()
+    shared.CopyFrom(floats)
+    nodes = {node.name: node for node in shared.graph.node}
+    nodes["expand"].input[2] = nodes["stem.1"].input[2]  # eight outputs each
+    changed = with_weights(shared, {}, {"expand": np.arange(8.0)})
+    read = {node.name: node.input[2] for node in changed.graph.node if len(node.input) > 2}
+    constants = initialisers(changed)
+    np.testing.assert_array_equal(constants[read["expand"]], np.arange(8, dtype=np.float32))
+    np.testing.assert_array_equal(constants[read["stem.1"]], initialisers(floats)[nodes["stem.1"].input[2]])
+
+
 def test_only_what_is_named_changes(floats: ModelProto) -> None:
     before = floats.SerializeToString(deterministic=True)
     found = weights(floats)

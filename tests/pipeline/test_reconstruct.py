@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import ModelProto, helper
+from onnx import ModelProto, helper, numpy_helper
 
 from shoestring.compress.reconstruct.layer import Asked
 from shoestring.core.pattern import BlockPattern
+from shoestring.core.precision import Precision
 from shoestring.deploy.grids import stored
 from shoestring.deploy.normal_form import violations
 from shoestring.deploy.rewrite import infer
@@ -237,6 +238,42 @@ def test_linear_layers_of_several_positions(inputs) -> None:
     ((x, y),) = batches(walk, layer, walk, layer)
     assert (x.shape, y.shape) == ((1, 6, 15), (1, 4, 15))
     np.testing.assert_allclose(layer.weight @ x[0].numpy(), y[0].numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_matmul_has_no_bias_and_gets_none(tmp_path: Path) -> None:
+    """What would be its bias is added behind it: its weight alone is fitted, and nothing gets worse."""
+    rng = np.random.default_rng(0)
+    tensors_ = {
+        "w": rng.normal(size=(6, 8)).astype(np.float32),
+        "b": rng.normal(size=8).astype(np.float32),
+        "v": rng.normal(size=(8, 4)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], name="one"),
+        helper.make_node("Add", ["a", "b"], ["c"], name="add"),
+        helper.make_node("Relu", ["c"], ["r"], name="relu"),
+        helper.make_node("MatMul", ["r", "v"], ["y"], name="two"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", 1, [1, 6])],
+        [helper.make_tensor_value_info("y", 1, [1, 4])],
+        [numpy_helper.from_array(value, name) for name, value in tensors_.items()],
+    )
+    model = infer(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10))
+    given = [rng.normal(1, 1, size=(1, 6)).astype(np.float32) for _ in range(40)]
+    quantised = calibrate(model, given, dict.fromkeys(("one", "two"), Precision(4, 8, safe16=True))).build()
+    found = reconstruct(model, quantised, dict.fromkeys(("one", "two"), Asked(4, True)), {}, given, tmp_path, quiet)
+    assert [len(node.input) for node in found.graph.graph.node if node.op_type == "MatMul"] == [2, 2]
+    ours, theirs = stored(found.graph), stored(model)
+    for name, (before, after) in found.errors.items():
+        (one,), (other,) = (
+            tensors(found.graph, [ours[name].writes], given),
+            tensors(model, [theirs[name].writes], given),
+        )
+        assert after == pytest.approx(np.square(one - other).mean(), rel=0.02)
+        assert after < 0.9 * before
 
 
 def test_padding_that_depends_on_the_input_is_left_alone(build_conv) -> None:

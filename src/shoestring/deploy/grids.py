@@ -150,7 +150,8 @@ def stored(model: ModelProto) -> dict[str, Stored]:
 
 def put(model: ModelProto, layer: str, grid: Grid, bias: np.ndarray) -> None:
     """Stores `grid` (as the layer is: [out, in, ...]) and `bias` (float [out]) as the weight and bias of a `layer` of
-    `model` that is quantised already, in place. Codes of few bits move up in their byte as far as arithmetic allows."""
+    `model` that is quantised already, in place. Codes of few bits move up in their byte as far as arithmetic allows. A
+    MatMul has no bias: what is given for one is left out."""
     constants = initialisers(model)
     makers = {name: node for node in model.graph.node for name in node.output}
     node = next(node for node in model.graph.node if node.name == layer)
@@ -169,7 +170,7 @@ def put(model: ModelProto, layer: str, grid: Grid, bias: np.ndarray) -> None:
     if len(node.input) > 2 and node.input[2]:
         old = makers[node.input[2]]
         tensors |= {old.input[0]: codes.reshape(constants[old.input[0]].shape), old.input[1]: scale * grid.scales}
-    else:
+    elif node.op_type != "MatMul":
         _dequantise(model, {f"{named}_quantized": codes, f"{named}_scale": scale * grid.scales}, named, 0)
         node.input[:] = [*node.input[:2], f"{named}_dequantized"]
     for tensor in model.graph.initializer:

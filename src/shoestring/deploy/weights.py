@@ -19,8 +19,11 @@ def weights(model: ModelProto) -> dict[str, np.ndarray]:
     }
 
 
-def with_weights(model: ModelProto, values: Mapping[str, np.ndarray]) -> ModelProto:
-    """A copy in which the layers of `values` have those weights, laid out as `weights` gives them."""
+def with_weights(
+    model: ModelProto, values: Mapping[str, np.ndarray], biases: Mapping[str, np.ndarray] | None = None
+) -> ModelProto:
+    """A copy in which the layers of `values` have those weights, laid out as `weights` gives them, and those of
+    `biases` (float layers, no MatMul) those biases [out]."""
     result = ModelProto()
     result.CopyFrom(model)
     owners = _owners(result, initialisers(result))
@@ -30,6 +33,11 @@ def with_weights(model: ModelProto, values: Mapping[str, np.ndarray]) -> ModelPr
             value = values[node.name]
             laid = np.ascontiguousarray(np.moveaxis(value, 0, output_axis(node, value.ndim)))
             tensor.CopyFrom(numpy_helper.from_array(laid, tensor.name))
+    for node in result.graph.node:
+        if biases and node.name in biases:
+            name = f"{node.name}.bias_of_its_own"  # the one that it had may be another's too
+            result.graph.initializer.append(numpy_helper.from_array(biases[node.name].astype(np.float32), name))
+            node.input[:] = [*node.input[:2], name]
     return result
 
 

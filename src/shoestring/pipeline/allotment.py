@@ -9,7 +9,6 @@ from types import ModuleType
 
 import numpy as np
 from onnx import ModelProto
-from torch import Tensor
 
 from shoestring.compress.method import Setting
 from shoestring.compress.reconstruct.layer import damping
@@ -78,8 +77,8 @@ def losses(
         for place in (walk, few):
             place.go(name)
         measured = {}
-        for level, weight in _pruned(walk, layer, patterns[name]).items():
-            few.model = with_weights(original, {name: weight.numpy().reshape(layer.weight.shape).astype(np.float32)})
+        for level, (weight, bias) in _pruned(walk, layer, patterns[name]).items():
+            few.model = with_weights(original, {name: weight}, {} if layer.op == "MatMul" else {name: bias})
             outputs = np.concatenate([value for (value,) in few.read([output])])
             measured[level] = float(np.square(relative_error(outputs, expected)).mean())
         few.model = original
@@ -88,12 +87,18 @@ def losses(
     return found
 
 
-def _pruned(walk: Walk, layer: Stored, pattern: BlockPattern) -> dict[float, Tensor]:
-    """The layer's weight with each of MEASURED gone."""
+def _pruned(walk: Walk, layer: Stored, pattern: BlockPattern) -> dict[float, tuple[np.ndarray, np.ndarray]]:
+    """The layer's weight and bias with each of MEASURED gone, float32."""
     weight = by_group(layer.weight, layer)
-    hessian, target = Quadratic.of(Moments.of(batches(walk, layer, walk, layer))).damped(weight, damping(walk.inputs))
-    found = ways(hessian, target, taps_of(layer), pattern)
-    return {level: refit(hessian, target, found.keep(int(level * weight.numel() / 100))) for level in MEASURED}
+    quadratic = Quadratic.of(Moments.of(batches(walk, layer, walk, layer)), layer.op != "MatMul")
+    hessian, target = quadratic.damped(weight, damping(walk.inputs))
+    way = ways(hessian, target, taps_of(layer), pattern)
+    found: dict[float, tuple[np.ndarray, np.ndarray]] = {}
+    for level in MEASURED:
+        left = refit(hessian, target, way.keep(int(level * weight.numel() / 100)))
+        values = left.reshape(layer.weight.shape), quadratic.bias(left).flatten()
+        found[level] = values[0].numpy().astype(np.float32), values[1].numpy().astype(np.float32)
+    return found
 
 
 def _between(measured: Mapping[float, float], levels: Sequence[float]) -> dict[float, float]:

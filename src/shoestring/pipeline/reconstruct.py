@@ -205,7 +205,8 @@ def _given(theirs: Stored, ours: Stored, kept: np.ndarray | None, bounds: Bounds
     bias = np.zeros(len(ours.weight)) if ours.bias is None else ours.bias
     values = (theirs.weight, ours.weight // up, ours.scales.astype(np.float64) * up, bias)
     weight, codes, steps, constant = (by_group(value, theirs) for value in values)
-    return Given(weight, codes, steps, constant, by_group(keep, theirs, bool), taps_of(theirs), bounds)
+    free = ours.op != "MatMul"
+    return Given(weight, codes, steps, constant, by_group(keep, theirs, bool), taps_of(theirs), bounds, free)
 
 
 def taps_of(layer: Stored) -> int:

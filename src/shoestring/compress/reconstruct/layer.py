@@ -41,7 +41,7 @@ def damping(inputs: int) -> float:
 class Given:
     """What a layer was and what it has. `original`: its weight before anything was done to it, [g, o, d]; `raw`,
     `steps`, `bias`: the codes and, [g, o], steps and bias that it has so far; `keep`: where it was not pruned; `taps`:
-    of its kernel. `bounds`: its outputs are clipped to these, None where they are not."""
+    of its kernel. `bounds`: its outputs are clipped to these, None where they are not. `free`: it may have a bias."""
 
     original: Tensor
     raw: Tensor
@@ -50,6 +50,7 @@ class Given:
     keep: Tensor
     taps: int
     bounds: Bounds | None = None
+    free: bool = True
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def fit(seen: Callable[[], Batches], given: Given, asked: Asked) -> Fitted:
     partners = rounding.pairs(given.original.shape[2] // given.taps, given.taps) if asked.pairs else None
     codes = rounding.Codes(asked.bits, partners)
     moments = Moments.of(seen())
-    plain = quadratic = Quadratic.of(moments)
+    plain = quadratic = Quadratic.of(moments, given.free)
     hessian, target = quadratic.damped(given.original, asked.damping)
     keep = given.keep
     if asked.pattern is not None:
@@ -82,7 +83,7 @@ def fit(seen: Callable[[], Batches], given: Given, asked: Asked) -> Fitted:
             break
         positions = max(_PER_WEIGHT * weight.shape[2], moments.count // _PART)
         batches = aimed(seen(), positions, weight, quadratic.bias(weight), bounds)
-        quadratic = Quadratic.of(moments.moved(batches))
+        quadratic = Quadratic.of(moments.moved(batches), given.free)
         hessian, target = quadratic.damped(given.original, asked.damping)
         weight = refit(hessian, target, keep)
     found, own = _coded(hessian, target, weight, keep, codes)

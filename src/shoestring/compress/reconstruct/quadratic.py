@@ -11,7 +11,8 @@ from shoestring.compress.reconstruct.moments import Moments
 @dataclass(frozen=True)
 class Quadratic:
     """E |y - W x - b|^2 of each row of W, the best b taken, is `rows(W)`. `hessian`: covariance of x, [g, d, d];
-    `cross`: of y with x, [g, o, d]; `variance`: of y, [g, o]. float64."""
+    `cross`: of y with x, [g, o, d]; `variance`: of y, [g, o]; `x`, `y`: their means. Without a
+    bias they are about 0 instead. float64."""
 
     hessian: Tensor
     cross: Tensor
@@ -20,8 +21,12 @@ class Quadratic:
     y: Tensor
 
     @classmethod
-    def of(cls, moments: Moments) -> "Quadratic":
-        return cls(*moments.covariances(), *moments.means())
+    def of(cls, moments: Moments, free: bool = True) -> "Quadratic":
+        """`free`: the layer has a bias; without, b is 0."""
+        if free:
+            return cls(*moments.covariances(), *moments.means())
+        xx, yx, yy = (part / moments.count for part in (moments.xx, moments.yx, moments.yy))
+        return cls(xx, yx, yy, torch.zeros_like(moments.x), torch.zeros_like(moments.y))
 
     def rows(self, weight: Tensor) -> Tensor:
         """The error of each row of `weight` [g, o, d]: [g, o]."""
