@@ -56,7 +56,7 @@ class Given:
 @dataclass(frozen=True)
 class Fitted:
     """`codes`: [g, o, d]; `steps`, `bias`: [g, o]; `before`, `after`: the mean squared error of the layer's outputs
-    (once clipped) on the inputs that it was fitted to, as given and as fitted."""
+    (once clipped, where that was looked at) on the inputs that it was fitted to, as given and as fitted."""
 
     codes: Tensor
     steps: Tensor
@@ -77,7 +77,8 @@ def fit(seen: Callable[[], Batches], given: Given, asked: Asked) -> Fitted:
     if asked.pattern is not None:
         keep = ways(hessian, target, given.taps, asked.pattern).keep(int((~keep).sum()))
     weight = refit(hessian, target, keep)
-    bounds = given.bounds
+    # Where little is wrong, there is nothing to gain by it.
+    bounds = given.bounds if asked.bits < 8 or not keep.all() else None
     for _ in range(_AIMS):
         if bounds is None:
             break
