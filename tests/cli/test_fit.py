@@ -154,8 +154,8 @@ def test_pruned_in_one_shot(fitting, tiny: str, photographs: Path, tmp_path: Pat
     ran = fitting("--method", "magnitude:4x1@50%:blocks.1.*=dense", "--epochs", 0)
     assert (ran.code, ran.err) == (0, "")
     artifact = shoe.read(tmp_path / "x.shoe")
-    assert artifact.provenance["methods"]["blocks.0.project.0"] == "magnitude:4x1@50%:global, int8"
-    assert set(artifact.provenance["methods"].values()) == {"magnitude:4x1@50%:global, int8", "int8"}
+    assert artifact.provenance["methods"]["blocks.0.project.0"] == "magnitude:4x1@50%:uniform, int8"
+    assert set(artifact.provenance["methods"].values()) == {"magnitude:4x1@50%:uniform, int8", "int8"}
     assert any(note.startswith("Pruned in one shot, without training") for note in told(tmp_path).notes)
     assert "Pruned in one shot" in ran.out
     given = {"input": "3x32x32", "runtime": "onnxruntime", "calibration": 8, "out": tmp_path / "y.shoe"}

@@ -35,8 +35,8 @@ _HALF = {CONV: 27 * 32 + 3 * 32, DEPTHWISE: 18 * 32, LINEAR: 20 * 32 + 5 * 32}
 
 ROWS: dict[str, Row] = {
     "int8": Row(
-        settings=("", "full", "mse", "entropy", "full:percentile"),
-        wrong=("w4", "full:full", "mse:entropy", "FULL", ":", " "),
+        settings=("", "full", "mse", "entropy", "full:percentile", "w4", "w3:full:mse"),
+        wrong=("w9", "w4:w5", "full:full", "mse:entropy", "FULL", ":", " "),
         bits={"": _INT8, "full": _INT8},
         multiplies={"": 8, "full": 8},
     ),

@@ -3,10 +3,10 @@
 import pytest
 from torch import Tensor, nn
 
-from shoestring.compress.int8 import CARD, Int8, apply, lower, parse, precision, rule
+from shoestring.compress.int8 import CARD, Int8, apply, assign, lower, parse, precision, precisions, rule
 from shoestring.core.errors import BadInput
-from shoestring.core.layer import CONV
-from shoestring.core.precision import INT8, INT8_SAFE16
+from shoestring.core.layer import CONV, Layer
+from shoestring.core.precision import INT8, INT8_SAFE16, Precision
 from shoestring.deploy.calibrate import RULES
 from shoestring.graph.capture import capture
 from shoestring.graph.inventory import inventory
@@ -36,6 +36,17 @@ def test_precision_and_rule_of_a_setting() -> None:
     assert rule(parse("")) is None
     assert {rule(parse(name)) for name in RULES} == set(RULES)
     assert parse("percentile:full") == Int8(full=True, ranges="percentile")
+
+
+def test_fewer_bits_of_weights_but_in_the_first_and_the_last_layer() -> None:
+    layers = [Layer(name, CONV, "Conv", (4, 4, 4), (4, 4, 4), (4, 4, 1, 1)) for name in "abcd"]
+    found = assign(layers, parse("w4:mse"))
+    assert [(name, setting.bits) for name, setting in found.items()] == [("a", 8), ("b", 4), ("c", 4), ("d", 8)]
+    assert {rule(setting) for setting in found.values()} == {"mse"}
+    assert precision(False, found["b"]) == Precision(4, 8, safe16=True)
+    assert (str(found["b"]), str(found["a"]), str(parse("w3:full"))) == ("int8:w4:mse", "int8:mse", "int8:w3:full")
+    assert {name: p.weights for name, p in precisions(layers, parse("w3")).items()} == {"a": 8, "b": 3, "c": 3, "d": 8}
+    assert assign([], parse("w4")) == {}
 
 
 class Twice(nn.Module):
