@@ -61,14 +61,13 @@ CALIBRATION = 250
 RUNTIME = "onnxruntime"
 INT8 = "int8"
 ROWS = (
-    *(INT8, "int8:w6", "int8:w5", "int8:w4", "int8:w3"),
+    *(INT8, "int8:w4", "int8:w3"),
     *(f"magnitude:4x1@{percent}%:milliseconds" for percent in (10, 20, 30, 50, 70, 80)),
-    *(f"magnitude:4x1@{percent}%:uniform" for percent in (30, 50, 70, 80)),
-    "magnitude:2:4",
-    *(f"magnitude:1x1@{percent}%:{scope}" for percent in (50, 70) for scope in ("uniform", "global")),
+    *("magnitude:4x1@50%:uniform", "magnitude:2:4"),
+    *(f"magnitude:1x1@{percent}%:global" for percent in (50, 70)),
 )
 NNCF = ("nncf", "nncf:bias", "nncf:accuracy")
-TRAINED = ("magnitude:4x1@50%:uniform", "magnitude:4x1@80%:uniform", "magnitude:1x1@70%:uniform")
+TRAINED = ("magnitude:4x1@50%:milliseconds", "magnitude:4x1@80%:milliseconds", "magnitude:1x1@70%:global")
 
 
 def main() -> int:
@@ -149,6 +148,8 @@ class Bench:
     def cells(self) -> list[Cell]:
         rows, out = self.options.only or ROWS, self.options.out
         found = [Cell(row, way, out) for row in rows for way in ("raw", "reconstructed")]
+        found += [Cell(row, "nncf", out) for row in NNCF if row in rows]
+        found = [cell for cell in found if cell.method not in NNCF or cell.way == "nncf"]
         if self.options.only:
             return found
         if self.options.network == PICTURES:

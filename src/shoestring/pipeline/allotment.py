@@ -26,7 +26,7 @@ from shoestring.pipeline.original import Original
 from shoestring.pipeline.receipt import Progress
 from shoestring.pipeline.reconstruct import batches, by_group, plain, taps_of
 
-MEASURED = (30, 50, 65, 80, 95)  # per cent; between them a loss is read off straight lines of its logarithm
+MEASURED = (15, 30, 50, 65, 80, 95)  # per cent; between them a loss is read off straight lines of its logarithm
 JUDGED = 32  # inputs with which the rest of the network runs
 
 
