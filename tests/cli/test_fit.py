@@ -163,6 +163,19 @@ def test_pruned_in_one_shot(fitting, tiny: str, photographs: Path, tmp_path: Pat
     assert shoe.read(done.path).members == artifact.members
 
 
+def test_made_up_for_without_training_or_the_raw_damage(fitting, tmp_path: Path) -> None:
+    ran = fitting("--method", "int8:w3")
+    assert (ran.code, ran.err) == (0, "")
+    ours = told(tmp_path)
+    assert sum("Reconstructed without training" in note for note in ours.notes) == 1
+    assert "stored at fewer than 8 bits and executed at 8" in " ".join(ran.out.split())
+    assert fitting("--method", "int8:w3", "--no-reconstruct").code == 0
+    raw = told(tmp_path)
+    assert not any("econstruct" in note for note in raw.notes)
+    assert any(note.startswith("No training was done") for note in raw.notes)
+    assert ours.quality.divergence < raw.quality.divergence
+
+
 def test_twins_are_the_same_budget(fitting, tmp_path: Path) -> None:
     assert fitting("--latency", "0.9x", "--size", "1MB", "--lose", "100pt", "--method", "int8").code == 0
     budget = shoe.read(tmp_path / "x.shoe").provenance["budget"]

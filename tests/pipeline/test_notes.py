@@ -1,7 +1,10 @@
 """Sentences of a receipt, from figures made by hand. `how` and `what` are read in whole fits."""
 
+from onnx import ModelProto
+
 from shoestring.core.receipt import HOLDS, Baseline, Receipt, Speedup, Subject
-from shoestring.pipeline.notes import worse
+from shoestring.pipeline.notes import without_training, worse
+from shoestring.pipeline.reconstruct import Reconstructed
 
 
 def receipt(ratio: float, size: int) -> Receipt:
@@ -17,3 +20,16 @@ def test_a_file_that_is_slower_or_larger_than_dense_8_bits_says_so() -> None:
     slower, larger = worse(receipt(0.8, 1001))
     assert slower == "Slower than the original in dense 8 bits: 0.80x its speed."
     assert larger == "Larger than the original in dense 8 bits: 1001 bytes against 1000."
+
+
+def test_what_reconstruction_did() -> None:
+    """Errors of layers as a geometric mean of what is left: 0.5 and 0.02 of what it was are 0.1."""
+    errors = {"a": (4.0, 2.0), "b": (1.0, 0.02)}
+    (said,) = without_training(Reconstructed(ModelProto(), errors, 48, (20.04, 3.06)))
+    assert said.startswith("Reconstructed without training: 2 layers, one after the other, were fitted")
+    assert "on 48 inputs" in said
+    assert "0.10x what it was" in said
+    assert "is 3.1 pt, without it 20.0 pt" in said
+    (left_out,) = without_training(Reconstructed(ModelProto(), errors, 48, (1.0, 1.5)))
+    assert left_out.startswith("Reconstruction was left out")
+    assert without_training(None) == without_training(Reconstructed(ModelProto())) == ()
