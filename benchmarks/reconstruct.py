@@ -280,7 +280,11 @@ def pictures(options: argparse.Namespace) -> Samples:
     train, test = (load_images(options.data / f"{part}.npz") for part in ("train", "test"))
     few, judged = Inputs(train, spec), Inputs(test, spec)
     calibration = [few[index] for index in range(CALIBRATION)]
-    return Samples(calibration, judged, np.array(test.targets), top1, "top-1")
+    return Samples(calibration, judged, np.array(test.targets), right, "top-1")
+
+
+def right(found: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    return (top1(found) == targets).astype(float)
 
 
 def calibration_labels(options: argparse.Namespace, original: Any) -> np.ndarray:

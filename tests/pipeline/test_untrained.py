@@ -66,8 +66,8 @@ def told(done: Fitted) -> str:
 
 @pytest.mark.parametrize(
     "methods",
-    [("int8:w4",), ("magnitude:4x1@50%",), ("magnitude:2:4",), ("magnitude:4x1@50%", "int8:w5"), ("lsq+:w4a8",), ("lsq+:w4a4",),
-     ("block_ltp:4x1@50%",), ("magnitude:4x1@50%:uniform:permute",), ("magnitude:1x1@50%", "lsq:w4a8")],
+    [("int8:w4",), ("magnitude:4x1@50%",), ("magnitude:2:4",), ("magnitude:4x1@50%", "int8:w5"), ("lsq+:w4a8",),
+     ("lsq+:w4a4",), ("block_ltp:4x1@50%",), ("magnitude:4x1@50%:uniform:permute",), ("magnitude:1x1@50%", "lsq:w4a8")],
     ids=" ".join,
 )  # fmt: skip
 def test_by_default_and_closer_to_the_original(methods: tuple[str, ...], fitting: Fitting, tmp_path: Path) -> None:
