@@ -245,7 +245,9 @@ class Bench:
                 session = runtimes.get("engine").open(cell.graph.read_bytes(), threads=1)
                 subjects[cell.name] = lambda session=session: session(x)
             timings = interleave(subjects, Schedule(seconds=self.options.seconds))
-        print("\n| file in the engine | ms | of OpenVINO's dense 8 bits | against fp32, points | probability kept |")
+        print(
+            "\n| file in the engine | ms | speed against dense 8 bits in OpenVINO | against fp32, points | probability kept |"
+        )
         print("|---|---|---|---|---|")
         rows = []
         for cell in wanted:
@@ -255,7 +257,7 @@ class Bench:
                 f"| `{cell.method}` {cell.way} | {ms:.2f} | {1 / ratio.value:.2f}x [{1 / ratio.high:.2f}, "
                 f"{1 / ratio.low:.2f}] | {difference(told)} | {100 - told['divergence']:.1f} |"
             )
-            rows.append({"cell": cell.name, "ms": ms, "share": 1 / ratio.value, **told})
+            rows.append({"cell": cell.name, "ms": ms, "speed": 1 / ratio.value, **told})
         if self.options.json:
             result = {
                 "date": time.strftime("%Y-%m-%d"),
