@@ -246,7 +246,7 @@ class Bench:
                 subjects[cell.name] = lambda session=session: session(x)
             timings = interleave(subjects, Schedule(seconds=self.options.seconds))
         print(
-            "\n| file in the engine | ms | speed against dense 8 bits in OpenVINO | against fp32, points | probability kept |"
+            "\n| in the engine | ms | speed against dense 8 bits in OpenVINO | against fp32, points | probability kept |"
         )
         print("|---|---|---|---|---|")
         rows = []
