@@ -245,9 +245,7 @@ class Bench:
                 session = runtimes.get("engine").open(cell.graph.read_bytes(), threads=1)
                 subjects[cell.name] = lambda session=session: session(x)
             timings = interleave(subjects, Schedule(seconds=self.options.seconds))
-        print(
-            "\n| in the engine | ms | speed against dense 8 bits in OpenVINO | against fp32, points | probability kept |"
-        )
+        print("\n| in the engine | ms | speed against OpenVINO in 8 bits | against fp32, points | probability kept |")
         print("|---|---|---|---|---|")
         rows = []
         for cell in wanted:
