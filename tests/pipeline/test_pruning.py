@@ -1,5 +1,6 @@
 """Pruning in one shot: exact zeros in what is written, on every path in; what is told of them; nothing removed."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -83,8 +84,9 @@ def test_the_receipt_compares_with_the_dense_original_and_says_what_was_done(fit
     assert receipt.micronet.value < dense.receipt.micronet.value
     share = multiplications(original.layers, dict.fromkeys(PROJECTS, 0.75)) / multiplications(original.layers, {})
     assert over_int8.realisation == pytest.approx(share * over_int8.ratio, rel=0.02)
-    assert "Pruned in one shot, without training: 74.2 % of the" in notes  # the largest shares within 75
-    assert "weights of 2 layers are zero" in notes
+    found = re.search(r"Pruned in one shot, without training: ([\d.]+) % of the weights of 2 layers are zero", notes)
+    assert found is not None
+    assert 73 < float(found[1]) <= 75  # shares come in steps of five
     assert "onnxruntime, block zeros: no effect. masked weights run at dense speed" in notes
     assert "No training was done: 6 of" in notes
     assert "Pruned" not in " ".join(dense.receipt.notes)
