@@ -192,6 +192,21 @@ def test_what_the_table_left_out_makes_the_planner_try_again(original, network, 
     assert integer_layers(graph) == chosen.quantised == timed[-1]
 
 
+def test_a_table_of_a_busy_hour_does_not_move_the_limit(original, network, device: Device, measured) -> None:
+    """It says 2 ms a layer in fp32 and 0.5 in 8 bits, where now it is 1 and 0.5: what is a share of the original is
+    judged by what that takes now."""
+    busy = {layer.name: 2.0 if layer.weight else 0.0 for layer in original.layers}
+    table = table_of(busy, {name: ms / 4 for name, ms in busy.items()})
+
+    def now(name: str, layers: set[str]) -> float:
+        return len(network.precisions) - 0.5 * len(layers)
+
+    measured(now)
+    chosen, _ = planned(original.layers, network, table, Budget.parse("latency<=0.7x"), device, lambda *_: None)
+    assert chosen.met
+    assert now("planned", chosen.quantised) <= 0.7 * now("fp32", set())
+
+
 @pytest.mark.parametrize("faster", ["cheapest plan", "8 bits everywhere"])
 def test_beyond_reach_the_faster_of_two_is_taken(faster, original, network, dear, device: Device, measured) -> None:
     """The cheapest plan of the table keeps the depthwise layers in fp32; what is measured decides."""
