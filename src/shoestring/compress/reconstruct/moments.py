@@ -61,7 +61,8 @@ class Moments:
         for x, y in batches:
             found.count += x.shape[2]
             found.x = found.x + _sums(x)
-            found.xx = found.xx + (x @ x.mT).double()
+            squares = (x @ x.mT).double()
+            found.xx = found.xx + (squares + squares.mT) / 2  # products of float32 need not be symmetric
             found.y = found.y + _sums(y)
             found.yx = found.yx + (y @ x.mT).double()
             found.yy = found.yy + _sums(y.square())

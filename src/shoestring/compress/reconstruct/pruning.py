@@ -14,6 +14,7 @@ from shoestring.core.pattern import BlockPattern, NMPattern, Pattern
 
 STEPS = 128  # of the way of one row, at most: in large layers several blocks go at once
 _ROOM = 2**25  # numbers of the inverses that are held at once
+_ROUNDING = 1e-6  # of a number of float32, with some to spare
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _way(weight: Tensor, inverse: Tensor, blocks: _Blocks, steps: int) -> tuple[
     unit = torch.arange(units)[:, None]
     while done < total:
         number = min(at_once, total - done)
-        cost = _costs(weight, inverse, places).masked_fill(~alive, torch.inf)
+        cost = _costs(weight, inverse, places, alive).masked_fill(~alive, torch.inf)
         owner = blocks.owner[names]
         cost = cost.masked_fill(quota.gather(1, owner) == 0, torch.inf)
         if len(blocks.quota) < count:  # N:M: of one group no two at once, so that the quota holds
@@ -149,8 +150,8 @@ def _way(weight: Tensor, inverse: Tensor, blocks: _Blocks, steps: int) -> tuple[
     return torch.cat(order, 1), torch.cat(costs, 1)
 
 
-def _costs(weight: Tensor, inverse: Tensor, places: Tensor) -> Tensor:
-    """What each block's going costs, [units, blocks]."""
+def _costs(weight: Tensor, inverse: Tensor, places: Tensor, alive: Tensor) -> Tensor:
+    """What each block's going costs, [units, blocks]; of those that are gone any number."""
     units, count, size = places.shape
     unit = torch.arange(units)
     if size == 1:
@@ -160,8 +161,15 @@ def _costs(weight: Tensor, inverse: Tensor, places: Tensor) -> Tensor:
     inner = inverse[unit[:, None, None, None], places[..., :, None], places[..., None, :]]
     own = weight.gather(2, places.flatten(1)[:, None].expand(-1, weight.shape[1], -1))
     own = own.reshape(units, -1, count, size).permute(0, 2, 3, 1)
-    tiny = 1e-20 * torch.eye(size)
-    return (own * torch.linalg.solve(inner + tiny, own)).sum((2, 3))
+    # Of what is gone, rounding is left in the inverse, which may be singular.
+    inner = torch.where(alive[:, :, None, None], _firm(inner), torch.eye(size))
+    return (own * torch.linalg.solve(inner, own)).sum((2, 3))
+
+
+def _firm(inner: Tensor) -> Tensor:
+    """Positive matrices [..., p, p] with as much more on their diagonals as float32 knows of them."""
+    mean = inner.diagonal(dim1=-2, dim2=-1).abs().mean(-1)[..., None, None]
+    return inner + (_ROUNDING * mean + torch.finfo(inner.dtype).tiny) * torch.eye(inner.shape[-1])
 
 
 def _remove(weight: Tensor, inverse: Tensor, gone: Tensor) -> Tensor:
@@ -169,7 +177,7 @@ def _remove(weight: Tensor, inverse: Tensor, gone: Tensor) -> Tensor:
     wide = inverse.gather(1, gone[:, :, None].expand(-1, -1, inverse.shape[2]))  # [units, p, d]
     inner = wide.gather(2, gone[:, None].expand(-1, gone.shape[1], -1))
     own = weight.gather(2, gone[:, None].expand(-1, weight.shape[1], -1))  # [units, tall, p]
-    solved = torch.linalg.solve(inner, torch.cat([wide, own.mT], 2))
+    solved = torch.linalg.solve(_firm(inner), torch.cat([wide, own.mT], 2))
     pulled, cost = solved[:, :, : wide.shape[2]], solved[:, :, wide.shape[2] :]
     weight.baddbmm_(own, pulled, alpha=-1)
     inverse.baddbmm_(wide.mT, pulled, alpha=-1)
