@@ -20,7 +20,8 @@ def test_every_layer_is_explained(shoestring, quick, tiny: str, tmp_path: Path) 
     assert (told.code, told.err) == (0, "")
     data = json.loads((tmp_path / "x.json").read_text())
     assert data["model"] == "tiny"
-    assert data["totals"] == pytest.approx({"original": 4.0, "int8": 3.0}, rel=1e-3)
+    assert list(data["totals"]) == ["original", "int8", "structured:n=2", "structured:c=0.5"]
+    assert [data["totals"][name] for name in ("original", "int8")] == pytest.approx([4.0, 3.0], rel=1e-3)
     explained = {item["layer"]["name"]: item for item in data["layers"]}
     page, lines = (tmp_path / "x.html").read_text(), told.out.splitlines()
     for name in LAYERS:
@@ -28,7 +29,7 @@ def test_every_layer_is_explained(shoestring, quick, tiny: str, tmp_path: Path) 
         assert any(line.startswith(name) or (line.startswith(name[:6]) and "…" in line) for line in lines)
         assert name in page
         eight, four, *zeros = explained[name]["effects"]
-        assert {effect["method"] for effect in zeros} <= {"magnitude", "channels"}
+        assert {effect["method"] for effect in zeros} <= {"magnitude", "channels", "structured"}
         assert any(effect["method"] == "magnitude" for effect in zeros) == name.endswith("project.0")
         assert (eight["method"], four["method"], four["setting"]) == ("int8", "lsq+", "w4a4")
         assert eight["verdict"] in VERDICTS and four["verdict"] in VERDICTS

@@ -79,6 +79,15 @@ ROWS: dict[str, Row] = {
         ),
         error=0.5,  # a third of what two layers knew is gone
     ),
+    # Counts differ by kind: structured_conv/test_method.py has them.
+    "structured": Row(
+        settings=("n=2", "n=2:c=0.5", "n=2:lambda0:all", "n=2:stem.0=n2:blocks.?.project.0=c0.5:blocks.1.*=dense"),
+        wrong=(
+            *("2", "n2", "c=2", "c=0", "n=0", "n=2:n=3", "c=0.5:c=0.5", "lambda", "lambda-1", "all:all", "N=2", " "),
+            *("stem.0=50%", "stem.0=", "stem.0=n0", "stem.0=c2", "stem.0=DENSE", ":"),
+        ),
+        error=1.0,  # kernels that nothing has drawn to structure lose three quarters of their norm
+    ),
     "ltp": Row(
         settings=("1x1@80%:t0.05", "1x1@50%:t0.1", "dense:t0.05:blocks.?.project.0=1x1@70%"),
         wrong=("80%", "4x1@50%", "2:4", "1x1@96%", "1x1@50%:t0.1:t0.2", "t0", "lambda", "global", " "),

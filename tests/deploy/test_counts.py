@@ -74,7 +74,7 @@ def low_bits(weight: np.ndarray, top: int) -> tuple[dict[str, np.ndarray], list[
 )
 def test_as_many_bits_as_the_codes_need(build, largest: int, top: int, bits: int, reads: int) -> None:
     weight = np.ones((3, 4, 1, 1))
-    weight[0, 0] = largest
+    weight[0, 0], weight[:, 1] = largest, -1  # not all equal: that would be a sum
     constants, nodes = low_bits(weight, top)
     found = counts(tidy(build(nodes, constants, [1, 4, 2, 2], [1, 3, 2, 2])))
     assert list(found) == ["y", "q"]  # the Clip of codes is no layer
@@ -115,9 +115,21 @@ def test_blocks_of_a_matrix_product_run_over_its_outputs(build) -> None:
     assert counts(tidy(build(nodes, {"w": weight}, [1, 2], [1, 8])))["y"].mask_bits == 4
 
 
+def test_a_layer_of_equal_weights_is_a_sum(build) -> None:
+    """It only adds, whatever its codes are; one weight an output would multiply."""
+    weight = np.repeat(np.array([127, 64, -3]), 4).reshape(3, 4, 1, 1)
+    constants, nodes = low_bits(weight, 255)
+    own = counts(tidy(build(nodes, constants, [1, 4, 2, 2], [1, 3, 2, 2])))["y"]
+    assert own == Counts(3 * 64, 0, 0, {}, {32: 48})
+    constants, nodes = low_bits(weight[:, :1], 255)
+    own = counts(tidy(build(nodes, constants, [1, 1, 2, 2], [1, 3, 2, 2])))["y"]
+    assert own.multiplies == {8: 12}
+
+
 def test_a_weight_that_is_read_twice_is_stored_once(build) -> None:
     nodes = [helper.make_node("Conv", [x, "c.weight"], [y], name=y) for x, y in (("x", "a"), ("a", "y"))]
-    found = counts(tidy(build(nodes, {"c.weight": np.ones((4, 4, 1, 1), np.float32)}, [1, 4, 2, 2], [1, 4, 2, 2])))
+    weight = np.arange(1, 17, dtype=np.float32).reshape(4, 4, 1, 1)
+    found = counts(tidy(build(nodes, {"c.weight": weight}, [1, 4, 2, 2], [1, 4, 2, 2])))
     first, second = found.values()
     assert (first.bits, second.bits) == (32 * 16, 0)
     assert first.multiplies == second.multiplies == {32: 64}

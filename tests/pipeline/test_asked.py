@@ -51,9 +51,14 @@ def test_what_is_refused(methods: tuple[str, ...], reason: str, original: Origin
 
 def test_epochs_need_a_method_that_trains(original: Original) -> None:
     with pytest.raises(
-        BadInput, match=r"int8 works after training; write --epochs 0, or --method one of lsq, lsq\+, channels, m"
+        BadInput, match=r"int8 works after training; write --epochs 0, or --method one of lsq, lsq\+, channels, s"
     ):
         asked(original, ("int8",), Recipe(epochs=1))
+
+
+def test_channels_go_before_kernels_are_decomposed(original: Original) -> None:
+    steps = asked(original, ("magnitude", "structured:n=2", "channels:25%"))
+    assert [step.method.CARD.name for step in steps] == ["channels", "structured", "magnitude", "int8"]
 
 
 def test_methods_apply_in_the_order_of_their_cards(original: Original) -> None:

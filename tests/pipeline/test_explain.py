@@ -24,6 +24,8 @@ def grouped():
     return nn.Sequential(*filters).eval()
 """
 
+STRUCTURED = ("structured:n=2", "structured:c=0.5")
+
 
 @pytest.fixture
 def table(original: Original, monkeypatch: pytest.MonkeyPatch) -> LatencyTable:
@@ -110,7 +112,7 @@ def test_zeros_are_timed_where_they_are_left_out(
     said = Capability("engine", "N:M zeros", RUNS, "some are left out", "a test")
     told = explain(original, replace(device, runtime="engine", capabilities=(said,)))
     others = (sparsity.option(80, pattern) for pattern in ("1x1", "4x4"))
-    assert asked == [{"fp32", "int8", *map(sparsity.option, sparsity.LEVELS), *others}]
+    assert asked == [{"fp32", "int8", *map(sparsity.option, sparsity.LEVELS), *others, *STRUCTURED}]
     found = {
         item.layer.name: [(e.setting, e.verdict, e.ms) for e in item.effects if e.method == "magnitude"]
         for item in told.layers
@@ -135,7 +137,7 @@ def test_notes_quote_the_contract_and_confess_random_weights(original, device: D
     patterns, *rest = notes
     assert "(magnitude, ltp, block_ltp): 1x1 are unstructured zeros, 4x1 and 4x4 block zeros, 2:4 N:M" in patterns
     legal = [note for note in rest if "patent" in note]
-    assert [note.partition(":")[0] for note in legal] == ["ltp", "block_ltp"]
+    assert [note.partition(":")[0] for note in legal] == ["structured", "ltp", "block_ltp"]
     quoted = [note for note in rest if note not in legal]
     for entry, note in zip(device.capabilities, quoted, strict=True):
         assert note.startswith(f"{entry.feature}: {entry.verdict}")
@@ -154,9 +156,39 @@ def test_precisions(original: Original) -> None:
 def test_really_measured(original: Original, device: Device, brief) -> None:
     stages: list[tuple[str, float]] = []
     told = explain(original, device, lambda stage, share: stages.append((stage, share)))
-    assert set(told.totals) == {"original", "int8"}
+    assert set(told.totals) == {"original", "int8", *STRUCTURED}
     assert all(ms > 0 for ms in told.totals.values())
     in_fp32 = sum(item.original_ms for item in told.layers)
     assert 0 < in_fp32 <= told.totals["original"] * 1.000001
     assert stages[-1] == ("latency table", 1.0)
     assert told.to_json()["device"]["runtime"] == "onnxruntime"
+
+
+def test_decomposed_kernels(original: Original, device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured layer by layer and whole; the notes say what it comes to by kind of layer, and of the patent."""
+    depthwise = ("blocks.0.depthwise.0", "blocks.1.depthwise.0")
+    options = {"fp32": 1.0, "int8": 0.5, "structured:n=2": 0.6, "structured:c=0.5": 0.25}
+
+    def timed(variants: Mapping[str, ModelProto], names: list[str], *_, **__) -> LatencyTable:
+        assert set(variants) == set(options)
+        layers = {name: dict(options) for name in names}
+        layers[depthwise[1]]["structured:n=2"] = 0.4
+        return LatencyTable(
+            "here", {**options, "int8": 5.0, "structured:n=2": 4.0}, layers, dict.fromkeys(options, 0.0)
+        )
+
+    monkeypatch.setattr("shoestring.pipeline.explain.latency_table", timed)
+    told = explain(original, device)
+    effects = {item.layer.name: [e for e in item.effects if e.method == "structured"] for item in told.layers}
+    project = ("blocks.0.project.0", "blocks.1.project.0")
+    assert {name for name, found in effects.items() if found} == {*depthwise, *project}
+    (slow,), (fast,), (half,) = (effects[name] for name in (*depthwise, project[0]))
+    assert (slow.setting, slow.verdict, slow.ms) == ("n=2", SLOWER, 0.6)
+    assert (fast.verdict, fast.note) == (RUNS, "1.25x; needs training")
+    assert (half.setting, half.verdict, half.note) == ("c=0.5", RUNS, "2.00x; needs training")
+    notes = " ".join(told.notes)
+    assert (
+        "structured:n=2 in every layer it is for: 1.25x of dense 8 bits (5 to 4 ms); 1 of 2 depthwise layers" in notes
+    )
+    assert "US 2021/0374537" in notes
+    assert told.totals["structured:n=2"] == 4.0

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from shoestring.compress.structured_conv.settings import Kept
 from shoestring.core.cost import Cost
 from shoestring.core.errors import BadInput, NoEffectWarning
 from shoestring.core.pattern import BlockPattern
@@ -249,3 +250,72 @@ def test_channels_first(fitting, original: Original, monkeypatch, device) -> Non
     assert again.macs[1] < 0.6 * again.macs[0]
     alone = fitting("channels:50%:uniform:by8")
     assert codes(alone)["stem.0"].shape[0] == 8
+
+
+DEPTHWISE = ("blocks.0.depthwise.0", "blocks.1.depthwise.0")
+
+
+@pytest.mark.parametrize("more", [(), ("magnitude:4x1@50%:uniform",), ("lsq+:w8a8",), ("lsq+:w4a4",)])
+def test_kernels_are_decomposed(more: tuple[str, ...], fitting, tmp_path: Path) -> None:
+    """Drawn to structure, put there, trained on, and a small layer behind sums in the file; then zeros, then bits."""
+    done = fitting("structured:n=2:all:stem.0=n2:blocks.?.project.0=c0.5", *more)
+    found = codes(done)
+    assert found["stem.0"].shape == (16, 3, 2, 2)
+    assert found[DEPTHWISE[0]].shape == (16, 1, 2, 2)
+    assert found[PROJECTS[0]].shape == (16, 8, 1, 1)
+    for name in (*DEPTHWISE, "stem.0"):
+        sums = found[f"{name}_pool"]
+        assert sums.shape[1:] == (1, 2, 2)
+        assert not np.ptp(sums.reshape(len(sums), -1), axis=1).any()  # a channel's are equal, whatever its step
+    if any("magnitude" in method for method in more):
+        assert FOUR.sparsity(found[PROJECTS[0]]) == pytest.approx(0.5)
+    told = shoe.read(done.path).provenance
+    assert told["epochs"] == pytest.approx(4)
+    parts = [part.partition(":")[0] for part in told["methods"][PROJECTS[0]].split(", ")]
+    bits = [] if "lsq+" in " ".join(more) else ["int8"]
+    assert parts == ["structured", *(method.partition(":")[0] for method in more), *bits]
+    notes = " ".join(done.receipt.notes)
+    assert "Structure: 5 layers are a sum and a smaller layer" in notes
+    assert "after training drew it there from" in notes
+    assert "US 2021/0374537" in notes
+    log = json.loads((tmp_path / "x.structured.json").read_bytes())
+    assert set(log["residuals"]["0.0000"]) == {"stem.0", *DEPTHWISE, *PROJECTS}
+    assert list(log["residuals"]) == sorted(log["residuals"])
+
+
+def test_without_training_what_is_left_follows_the_original(fitting, tmp_path: Path) -> None:
+    """Projected, then fitted layer by layer to what the original writes, though layers have other shapes."""
+    raw = fitting("structured:n=2:all", recipe=None, reconstruct=False)
+    fitted = fitting("structured:n=2:all", recipe=None)
+    assert codes(fitted)[DEPTHWISE[0]].shape == (16, 1, 2, 2)
+    for done in (raw, fitted):
+        assert not (tmp_path / "x.structured.json").exists()
+        assert "No training was done" in " ".join(done.receipt.notes)
+    both = [done.receipt.quality for done in (raw, fitted)]
+    assert all(both)
+    assert both[1].divergence < 0.8 * both[0].divergence  # type: ignore[union-attr]
+    pruned = fitting("structured:n=2:all", "magnitude:4x1@50%:uniform", recipe=None)
+    assert FOUR.sparsity(codes(pruned)[PROJECTS[0]]) == pytest.approx(0.5)
+    assert codes(pruned)[DEPTHWISE[0]].shape == (16, 1, 2, 2)
+
+
+def test_kernels_that_would_not_be_faster_stay(fitting, monkeypatch, original: Original) -> None:
+    seen = {}
+
+    def paying(network, settings, device, progress):
+        seen["runtime"] = device.runtime
+        return {**settings, DEPTHWISE[1]: replace(settings[DEPTHWISE[1]], kept=Kept())}
+
+    monkeypatch.setattr("shoestring.pipeline.shaping.paying", paying)
+    found = codes(fitting("structured:n=2", recipe=None))
+    assert seen == {"runtime": "onnxruntime"}
+    assert found[DEPTHWISE[0]].shape == (16, 1, 2, 2)
+    assert found[DEPTHWISE[1]].shape == (16, 1, 3, 3)
+
+
+def test_channels_then_kernels(fitting, monkeypatch) -> None:
+    monkeypatch.setattr("shoestring.pipeline.shaping.multiple", lambda _: 4)
+    done = fitting("structured:n=2:all", "channels:50%:uniform")
+    assert codes(done)[DEPTHWISE[0]].shape == (8, 1, 2, 2)
+    told = shoe.read(done.path).provenance["methods"][DEPTHWISE[0]]
+    assert [part.partition(":")[0] for part in told.split(", ")] == ["channels", "structured", "int8"]

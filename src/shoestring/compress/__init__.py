@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from shoestring.compress import channels, int8, magnitude
+from shoestring.compress import channels, int8, magnitude, structured_conv
 from shoestring.compress.lsq import plain, plus
 from shoestring.compress.ltp import blocks, single
 
@@ -11,6 +11,7 @@ METHODS: dict[str, ModuleType] = {
     "lsq": plain,
     "lsq+": plus,
     "channels": channels,
+    "structured": structured_conv,
     "magnitude": magnitude,
     "ltp": single,
     "block_ltp": blocks,

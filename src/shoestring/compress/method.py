@@ -26,8 +26,8 @@ class Card:
     """What a method is. `kinds`: kinds of layer it applies to (core.layer). `after`: methods that must be applied
     before it when both are; `conflicts`: methods it cannot be combined with. `trains`: it learns something in training,
     and without a torch model it cannot be used. `prunes`: it sets weights to zero and leaves their bits to others
-    (`Pruning`). `reshapes`: it removes channels, so that layers have other shapes. `legal`: what a user must know
-    before shipping it."""
+    (`Pruning`). `reshapes`: layers have other shapes after it: it removes channels or, where it `decomposes`, puts
+    several layers in the place of one. `legal`: what a user must know before shipping it."""
 
     name: str
     title: str
@@ -38,6 +38,7 @@ class Card:
     trains: bool = False
     prunes: bool = False
     reshapes: bool = False
+    decomposes: bool = False
     legal: str = ""
 
 
@@ -93,6 +94,18 @@ class Applied:
     def near(self) -> float | None:
         """The share of blocks near their threshold, of a method that learns thresholds: they learn from these."""
         return None
+
+    def status(self) -> str:
+        """Where it stands, in a few words for the line that shows progress."""
+        return ""
+
+    def told(self) -> tuple[str, ...]:
+        """What a reader of the receipt must know of how it went, in sentences."""
+        return ()
+
+    def log(self) -> Mapping[str, object]:
+        """What it wrote down on the way, as JSON; kept beside the file."""
+        return {}
 
     def undecayed(self) -> frozenset[str]:
         """Names of parameters of `model` that weight decay must leave alone."""

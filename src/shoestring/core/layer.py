@@ -14,7 +14,8 @@ class Layer:
     words (`Conv`, `Linear`, `Add`). `input`, `output`: shapes without the batch axis. `weight`: OIHW (linear: out x
     in), empty when there is none. `macs`: multiplications of one input. `line`: where the model calls it, when known.
     `activation`: what is applied to each output right away, in lower case (`relu6`), empty when nothing is. `window`:
-    of how many values one output of a pooling is made.
+    of how many values one output of a pooling is made. `fixed`: its weight is a constant that no method may change (of
+    sums).
     """
 
     name: str
@@ -30,6 +31,7 @@ class Layer:
     line: str = ""
     activation: str = ""
     window: int = 1
+    fixed: bool = False
 
     @property
     def weights(self) -> int:

@@ -5,6 +5,7 @@ what the codes can be stored in.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from onnx import ModelProto, NodeProto
@@ -28,9 +29,9 @@ def counts(model: ModelProto, accumulator_bits: int = FLOAT) -> dict[str, Counts
 
     A layer whose input and weight come from codes multiplies codes: a weight is as wide as its largest code, an
     activation as its quantiser and the Clip behind that. All else is done on floats, elementwise work too. Weights are
-    stored sparse, with a mask bit for each or for each block of them, where that is not larger. Scales, biases and
-    constants take 32 bits; a weight that several layers read is stored once. Raises BadInput for an operator that no
-    rule is known for."""
+    stored sparse, with a mask bit for each or for each block of them, where that is not larger. A layer whose outputs
+    have equal weights each is a sum: it only adds, and stores none. Scales, biases and constants take 32 bits; a weight
+    that several layers read is stored once. Raises BadInput for an operator that no rule is known for."""
     constants, makers = initialisers(model), {name: node for node in model.graph.node for name in node.output}
     found, stored = {}, set()
     for node, layer in layers_of_nodes(model):
@@ -73,8 +74,17 @@ def _weighted(
         bits = _width(node.input[1], constants, makers)
     kept, mask_bits = layer.weights, 0
     if weight is not None and layer.weight:
+        if _sums(node, weight):
+            return replace(sparse(layer, layer.weights, 0, 0, reads, accumulator_bits), nonzeros=0, multiplies={})
         kept, mask_bits = _stored(weight, node, layer.groups, bits)
     return sparse(layer, kept, mask_bits, bits, reads, accumulator_bits)
+
+
+def _sums(node: NodeProto, weight: np.ndarray) -> bool:
+    """Whether each output of a layer is a sum: of several weights, all equal and not zero."""
+    outputs_first = np.moveaxis(weight, output_axis(node, weight.ndim), 0)
+    rows = outputs_first.reshape(len(outputs_first), -1)
+    return rows.shape[1] > 1 and bool((rows == rows[:, :1]).all() and rows[:, 0].all())
 
 
 def _stored(weight: np.ndarray, node: NodeProto, groups: int, bits: int) -> tuple[int, int]:

@@ -3,17 +3,19 @@
 import ast
 import logging
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 import onnx
 import torch
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper
 from onnxscript import opset21
 from torch import nn
 
 from shoestring.core.errors import BadInput
 from shoestring.deploy.rewrite import IR_VERSION, OPSET, WEIGHTED, tidy
 from shoestring.graph.marker import MARKER
+from shoestring.graph.sums import TOTAL, Sum
 
 
 def export(model: nn.Module, input_shape: tuple[int, ...]) -> ModelProto:
@@ -45,7 +47,7 @@ def export(model: nn.Module, input_shape: tuple[int, ...]) -> ModelProto:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
     graph.ir_version = IR_VERSION
-    _name_layers(graph)
+    _name_layers(graph, {path for path, module in model.named_modules() if isinstance(module, Sum)})
     graph = tidy(graph)
     onnx.checker.check_model(graph)
     return graph
@@ -66,11 +68,34 @@ def _quantise_dequantise(x: Any, scale: float, zero_point: int, low: int, high: 
     return opset21.DequantizeLinear(codes, step, zero)
 
 
-def _name_layers(graph: ModelProto) -> None:
-    """Layers whose weight lost its module's name (the exporter transposes those of linear layers on sequences) are
-    called after the module that the exporter noted."""
+def _name_layers(graph: ModelProto, sums: Collection[str]) -> None:
+    """Layers whose weight lost its module's name are called after the module that the exporter noted: it transposes
+    those of linear layers on sequences, and stores those of `sums`, which are equal, once."""
+    stored = {tensor.name: tensor for tensor in graph.graph.initializer}
     for node in graph.graph.node:
         noted = {item.key: item.value for item in node.metadata_props}.get("pkg.torch.onnx.name_scopes", "[]")
         modules = ast.literal_eval(noted)[:-1]  # the last one is the function
-        if node.op_type in WEIGHTED and modules and modules[-1]:
-            node.name = modules[-1]
+        if node.op_type not in WEIGHTED or not modules or not modules[-1]:
+            continue
+        node.name = modules[-1]
+        if node.name in sums and node.input[1] in stored and (own := f"{node.name}.weight") not in stored:
+            tensor = graph.graph.initializer.add()
+            tensor.CopyFrom(stored[node.input[1]])
+            tensor.name = node.input[1] = own
+    for node in graph.graph.node:
+        if node.name in sums and node.name.endswith(TOTAL):
+            _name_windows(graph, node)
+
+
+def _name_windows(graph: ModelProto, total: NodeProto) -> None:
+    """What makes windows of channels (`graph.sums`) is called after its layer, like the sum over the first of them."""
+    makers = {name: node for node in graph.graph.node for name in node.output}
+    joined = next(node for node in graph.graph.node if total.output[0] in node.input)
+    layer = total.name.removesuffix(TOTAL)
+    parts = {"first": makers[total.input[0]], "windows": joined}
+    if len(joined.input) == 2:
+        parts["difference"] = gained = makers[joined.input[1]]
+        parts |= {"high": makers[gained.input[0]], "low": makers[gained.input[1]]}
+    for name, node in parts.items():
+        if node.op_type in ("Slice", "Sub", "Concat"):
+            node.name = f"{layer}_{name}"

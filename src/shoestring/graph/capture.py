@@ -17,6 +17,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.modules.conv import _ConvNd
 
 from shoestring.core.errors import BadInput
+from shoestring.graph.sums import Sum
 
 _TORCH = str(Path(torch.__file__).parent)
 _SHAPE_ATTRIBUTES = {"shape", "ndim", "dtype", "device"}
@@ -75,7 +76,8 @@ class _Tracer(fx.Tracer):
         self.inside: list[str] = []  # the submodules being followed, outermost first
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_qualified_name in self.whole or super().is_leaf_module(m, module_qualified_name)
+        known = module_qualified_name in self.whole or isinstance(m, Sum)  # whose weights are no data
+        return known or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.inside.append(self.path_of_module(m))

@@ -17,6 +17,7 @@ from shoestring.core.layer import LINEAR, OTHER, Layer, conv_kind
 from shoestring.graph.capture import example_input, source_line
 from shoestring.graph.fold import foldable
 from shoestring.graph.nodes import ACTIVATION, operation
+from shoestring.graph.sums import Sum
 
 _CONVOLUTIONS = {F.conv1d, F.conv2d, F.conv3d}
 _ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")  # of those and of F.linear
@@ -135,8 +136,10 @@ def _of_module(module: nn.Module) -> dict[str, Any]:
         return {"kind": OTHER, "weight": shape, "bias": bias, "stride": module.stride, "groups": module.groups}
     if isinstance(module, _ConvNd):
         kind = conv_kind(shape, module.groups)
-        return {"kind": kind, "weight": shape, "bias": bias, "stride": module.stride, "groups": module.groups}
-    return {"kind": LINEAR if isinstance(module, nn.Linear) else OTHER, "weight": shape, "bias": bias}
+        fields = {"kind": kind, "weight": shape, "bias": bias, "fixed": isinstance(module, Sum)}
+        return {**fields, "stride": module.stride, "groups": module.groups}
+    kind = LINEAR if isinstance(module, nn.Linear) else OTHER
+    return {"kind": kind, "weight": shape, "bias": bias, "fixed": isinstance(module, Sum)}
 
 
 def _window(node: fx.Node, module: nn.Module | None, given: tuple[int, ...], output: tuple[int, ...]) -> int:

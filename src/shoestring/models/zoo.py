@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from shoestring.core.errors import BadInput
 from shoestring.models.cifar_mobilenet import cifar_mobilenet
+from shoestring.models.cifar_resnet import cifar_resnet20, cifar_resnet56
 from shoestring.models.efficientnet_b0 import cifar_efficientnet_b0, efficientnet_b0
 from shoestring.models.efficientnet_lite import (
     efficientnet_lite0,
@@ -74,6 +75,8 @@ ZOO: dict[str, Entry] = {
     "resnet18": _classic(resnet18),
     "resnet50": _classic(resnet50),
     "cifar_mobilenet": _cifar(cifar_mobilenet),
+    "cifar_resnet20": _cifar(cifar_resnet20),
+    "cifar_resnet56": _cifar(cifar_resnet56),
     "cifar_efficientnet_b0": _cifar(cifar_efficientnet_b0),
     "cifar_mixnet_s": _cifar(cifar_mixnet_s),
     "cifar_mobilenet_v3_small": _cifar(cifar_mobilenet_v3_small),

@@ -24,6 +24,8 @@ class Asked:
     def settings(self, original: Original) -> dict[str, Setting]:
         """The setting of each layer of `original` that the method applies to. Raises BadInput."""
         layers: Sequence[Layer] = original.of_kinds(self.method.CARD.kinds)
+        if self.shapes:
+            layers = [layer for layer in layers if not layer.fixed]
         if not layers:
             kinds = ", ".join(self.method.CARD.kinds)
             raise BadInput(f"{original.name}: has no layer that {self.method.CARD.name} applies to ({kinds})")
@@ -32,12 +34,12 @@ class Asked:
 
     @property
     def shapes(self) -> bool:
-        """Whether it takes channels or weights away, and leaves bits to others."""
+        """Whether it takes channels, kernels or weights away, and leaves bits to others."""
         return bool(self.method.CARD.prunes or self.method.CARD.reshapes)
 
 
 def asked(original: Original, methods: tuple[str, ...], recipe: Recipe | None = None) -> tuple[Asked, ...]:
-    """The methods, in the order of their cards (channels before pruning before bits), the last one for bits: the one
+    """The methods, in the order of their cards (surgery before pruning before bits), the last one for bits: the one
     that was asked for, or `int8`, which without any method is what the planner may choose beside fp32. Raises BadInput,
     also where there is a `recipe` and nothing that could be trained by it."""
     found = [_one(text) for text in methods]
@@ -47,7 +49,7 @@ def asked(original: Original, methods: tuple[str, ...], recipe: Recipe | None = 
     bits = [one for one in found if not one.shapes]
     if len(bits) > 1:
         raise BadInput(f"--method: {' and '.join(one.method.CARD.name for one in bits)} both decide on bits; give one")
-    ordered = sorted((one for one in found if one.shapes), key=lambda one: not one.method.CARD.reshapes)
+    ordered = sorted((one for one in found if one.shapes), key=lambda one: _place(one, found))
     ordered += bits or [_one(INT8)]
     if recipe is not None and not any(one.method.CARD.trains or one.shapes for one in ordered):
         trained = ", ".join(n for n, m in METHODS.items() if m.CARD.trains or m.CARD.prunes or m.CARD.reshapes)
@@ -56,6 +58,12 @@ def asked(original: Original, methods: tuple[str, ...], recipe: Recipe | None = 
     for one in ordered:
         one.settings(original)  # refuses now what would be refused later
     return tuple(ordered)
+
+
+def _place(step: Asked, others: Sequence[Asked]) -> tuple[bool, int]:
+    """Surgery comes before pruning, and behind the methods that a card names."""
+    card = step.method.CARD
+    return not card.reshapes, sum(other.method.CARD.name in card.after for other in others)
 
 
 def _one(text: str) -> Asked:

@@ -1,17 +1,17 @@
 """Explain: before any training, what each method would really do to each layer here, with the measured cost."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from shoestring.compress import METHODS, channels, int8, magnitude
+from shoestring.compress import METHODS, channels, int8, magnitude, structured_conv
 from shoestring.core.blocks import Blocks
 from shoestring.core.device import NO_EFFECT, RUNS, SLOWER, STORED_ONLY, Device
 from shoestring.core.explanation import UNKNOWN, Effect, ExplainedLayer, Explanation
-from shoestring.core.layer import LINEAR, Layer
+from shoestring.core.layer import CONV, LINEAR, Layer
 from shoestring.deploy import runtimes
 from shoestring.measure.machine import pinned
-from shoestring.pipeline import sparsity
+from shoestring.pipeline import sparsity, structure
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import calibrate
 from shoestring.pipeline.table import FLOAT, LatencyTable, latency_table
@@ -46,6 +46,7 @@ def explain(original: Original, device: Device, progress: Callable[[str, float],
         variants |= sparsity.variants(original, noise, precisions)
         for pattern in sparsity.OTHERS:
             variants |= sparsity.variants(original, noise, precisions, (sparsity.OTHER_LEVEL,), pattern)
+    variants |= structure.variants(original, noise)
     with pinned(device.threads):
         table = latency_table(
             variants,
@@ -53,17 +54,18 @@ def explain(original: Original, device: Device, progress: Callable[[str, float],
             device,
             progress=lambda share: report("latency table", share),
         )
-    takes = _takes(original)
+    takes, shapes = _takes(original), structure.takes(original)
     layers = tuple(
         ExplainedLayer(
             layer,
             table.layers[layer.name][FLOAT],
-            _effects(layer, table, device, takes) if layer.name in precisions else (),
+            (*_effects(layer, table, device, takes), *_sums(layer, table, shapes)) if layer.name in precisions else (),
         )
         for layer in original.layers
     )
     totals = {"original" if option == FLOAT else _pattern(option): ms for option, ms in table.totals.items()}
-    return Explanation(original.name, device.to_json(), layers, totals, _notes(original, device))
+    notes = (*_notes(original, device), *_gains(original, table, shapes))
+    return Explanation(original.name, device.to_json(), layers, totals, notes)
 
 
 def _takes(original: Original) -> dict[str, frozenset[str]]:
@@ -117,6 +119,36 @@ def _zeros(
             known = dense if said.verdict == NO_EFFECT else None
             found.append(Effect(magnitude.CARD.name, setting, said.verdict, known, said.note, said.source))
     return tuple(found)
+
+
+def _sums(layer: Layer, table: LatencyTable, shapes: Mapping[str, frozenset[str]]) -> tuple[Effect, ...]:
+    """Decomposed kernels, where they were timed."""
+    dense, found, name = table.layers[layer.name][int8.CARD.name], [], structured_conv.CARD.name
+    for text, taken in shapes.items():
+        ms = table.layers[layer.name].get(f"{name}:{text}")
+        if layer.name in taken and ms is not None:
+            verdict = RUNS if ms <= WORTH * dense else SLOWER if ms * WORTH > dense else NO_EFFECT
+            found.append(Effect(name, text, verdict, ms, f"{dense / max(ms, 1e-9):.2f}x; needs training", _MEASURED))
+    return tuple(found)
+
+
+def _gains(original: Original, table: LatencyTable, shapes: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    """What decomposing does in sum, and to layers of each kind."""
+    kinds = {layer.name: "dense" if layer.kind == CONV else layer.kind for layer in original.layers}
+    for text, taken in shapes.items():
+        option = f"{structured_conv.CARD.name}:{text}"
+        if option not in table.totals:
+            continue
+        dense, whole = table.totals[int8.CARD.name], table.totals[option]
+        told = []
+        for kind in dict.fromkeys(kinds[name] for name in taken):
+            times = [table.layers[name] for name in taken if kinds[name] == kind]
+            faster = sum(time[option] <= WORTH * time[int8.CARD.name] for time in times)
+            told.append(f"{faster} of {len(times)} {kind} layers are faster")
+        yield (
+            f"{option} in every layer it is for: {dense / whole:.2f}x of dense 8 bits ({dense:.3g} to {whole:.3g} ms); "
+            f"{', '.join(told)}. `fit` decomposes those that are."
+        )
 
 
 def _pattern(option: str) -> str:

@@ -205,7 +205,7 @@ def _in_8_bits(
     dense = eight_bit(original, samples, setting)
     if pruned is None:
         return dense, dense
-    if request.reconstruct and pruned.dense is not None:
+    if request.reconstruct and pruned.dense is not None and not pruned.reshaped:
         # What is made up for has the ranges of the original, not of what zeros alone would leave.
         return dense, replace(dense, graph=pruned.original.graph)
     return dense, eight_bit(pruned.original, samples, setting)

@@ -47,6 +47,10 @@ def follow(  # noqa: PLR0913 - the flow of `fit` hands over everything here
             watch(progress)
         applied.on_step(progress)
 
+    def shown(stage: str, share: float) -> None:
+        status = applied.status()
+        report(f"{stage}, {status}" if status else stage, share)
+
     trained = train(
         applied.model,
         samples.training,
@@ -59,7 +63,7 @@ def follow(  # noqa: PLR0913 - the flow of `fit` hands over everything here
             "settings": dict(place.settings),
             "data": dict(samples.provenance or {}),
         },
-        progress=report,
+        progress=shown,
     )
     return trained.leader
 
@@ -69,5 +73,6 @@ def digest(model: nn.Module) -> str:
     weights = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         weights.update(name.encode())
-        weights.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim else b"")
+        flat = tensor.detach().cpu().reshape(-1).contiguous()  # whose only stride is 1, whatever those of ones were
+        weights.update(flat.view(torch.uint8).numpy().tobytes() if tensor.ndim else b"")
     return weights.hexdigest()

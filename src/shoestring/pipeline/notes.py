@@ -83,12 +83,21 @@ def _epochs(epochs: float) -> str:
 
 
 def reshaped(original: Original, pruned: Pruned | None) -> tuple[str, ...]:
-    """How many channels were taken away."""
+    """What became of channels and kernels."""
     if pruned is None or not pruned.reshaped:
         return ()
+    methods = dict.fromkeys(setting.method for own in pruned.reshaped.values() for setting in own)
+    legal = tuple(f"{name}: {METHODS[name].CARD.legal}." for name in methods if METHODS[name].CARD.legal)
+    return (*_fewer(original, pruned), *pruned.told, *legal)
+
+
+def _fewer(original: Original, pruned: Pruned) -> tuple[str, ...]:
+    """How many channels are gone."""
     before = {layer.name: layer.weight[0] for layer in original.layers if layer.weight}
     after = {layer.name: layer.weight[0] for layer in pruned.original.layers if layer.weight}
     fewer = [name for name in before if name in after and after[name] < before[name]]
+    if not fewer:
+        return ()
     macs = 1 - multiplications(pruned.original.layers, {}) / multiplications(original.layers, {})
     return (
         f"Channels: {sum(before.values()) - sum(after.values())} of {sum(before.values())} outputs are gone, in "

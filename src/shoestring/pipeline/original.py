@@ -108,6 +108,12 @@ def _from_factory(text: str, weights: str | None, input: str | None) -> Original
     return _from_module(factory, model, shape, told)
 
 
+def remade(before: Original, model: fx.GraphModule) -> Original:
+    """`before` with another captured network in its place: its float graph and its layers."""
+    folded = fold(model)
+    return replace(before, model=model, graph=export(folded, before.input), layers=inventory(folded, before.input))
+
+
 def _from_module(name: str, model: nn.Module, shape: tuple[int, ...], told: Mapping[str, Any]) -> Original:
     captured = capture(model, shape)
     folded = fold(captured)

@@ -25,19 +25,20 @@ class Pruned:
     and layer. `features`: entries of the capability contract that say what a runtime does with zeros. `masks`: module
     path to what stays of its weight, for methods to come. `epochs`: of training so far. `trail`: the sparsities that
     it passed through. `source`: the file that brought the zeros, when one did. `dense`: the float network
-    before weights were set to zero without training, which a reconstruction follows; None when it was trained.
-    `patterns`: in which zeros may be chosen anew then."""
+    before weights were changed without training, which a reconstruction follows; None when it was trained.
+    `patterns`: in which zeros may be chosen anew then. `told`: what the methods say of how it went, in sentences."""
 
     original: Original
     settings: Mapping[str, Setting] = field(default_factory=dict)
     features: tuple[str, ...] = ()
-    reshaped: Mapping[str, Setting] = field(default_factory=dict)
+    reshaped: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     epochs: float = 0.0
     trail: Trail | None = None
     source: str = ""
     patterns: Mapping[str, Pattern] = field(default_factory=dict)
     dense: ModelProto | None = None
+    told: tuple[str, ...] = ()
 
 
 def prune(
@@ -86,9 +87,9 @@ def written(settings: Mapping[str, Setting], pruned: Pruned | None) -> dict[str,
     for name, setting in settings.items():
         told = [str(setting) if setting.method != INT8 or pruned is None else INT8]
         if pruned is not None:
-            for own in (pruned.settings, pruned.reshaped):
-                if first_call(name, own) in own:
-                    told.insert(0, str(own[first_call(name, own)]))
+            zeros, shapes = pruned.settings, pruned.reshaped
+            earlier = [*shapes.get(first_call(name, shapes), ()), *filter(None, [zeros.get(first_call(name, zeros))])]
+            told = [*map(str, earlier), *told]
         found[name] = ", ".join(told)
     return found
 
@@ -99,7 +100,7 @@ def pruned_layers(methods: object) -> list[str]:
 
 
 def reshaped_layers(methods: object) -> list[str]:
-    """The layers that channels were taken from, likewise."""
+    """The layers whose shapes were changed, likewise."""
     return _layers_of(methods, {name for name, method in METHODS.items() if method.CARD.reshapes})
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,16 @@ def reconstruct(  # noqa: PLR0913 - a stage of `fit`, handed what the stages bef
     inputs: Sequence[np.ndarray],
     folder: Path,
     report: Progress,
+    student: ModelProto | None = None,
 ) -> Reconstructed:
     """Fits the layers of `asked` in `quantised`, the original in the normal form. Each reads what the layers before it,
     fitted already, make of `inputs` (float32 [1, ...] each), and follows what the original writes there; where that is
     added to another branch, it makes up for the other one too. `kept`: where the weights of pruned layers stay, outputs
-    first. After each layer its state is kept in a folder inside `folder`, from which the same run, stopped, goes on."""
+    first. `student`: the float network that was quantised, where its layers have other shapes than the original's.
+    After each layer its state is kept in a folder inside `folder`, from which the same run, stopped, goes on."""
     result = ModelProto()
     result.CopyFrom(quantised)
-    ours, theirs = stored(quantised), stored(original)
+    ours, theirs = stored(quantised), _shaped(stored(original), stored(student or original))
     names = [name for name in ours if name in asked and name in theirs and plain(theirs[name])]
     names = [name for name in names if ours[name].scales is not None]
     identity = {
@@ -90,6 +92,17 @@ def reconstruct(  # noqa: PLR0913 - a stage of `fit`, handed what the stages bef
     report("reconstructing", 1.0)
     errors = {name: (done[name]["before"], done[name]["after"]) for name in names}
     return Reconstructed(result, errors, len(inputs))
+
+
+def _shaped(layers: dict[str, Stored], student: Mapping[str, Stored]) -> dict[str, Stored]:
+    """`layers` of the original, which say what is written, with the weights and windows of those of `student` that have
+    other shapes."""
+    return {
+        name: replace(student[name], writes=layer.writes)
+        if name in student and student[name].weight.shape != layer.weight.shape
+        else layer
+        for name, layer in layers.items()
+    }
 
 
 def plain(layer: Stored) -> bool:

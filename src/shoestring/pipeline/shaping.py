@@ -2,6 +2,7 @@
 is a recipe, else in one shot."""
 
 import copy
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +13,10 @@ import torch
 from torch import fx
 
 from shoestring.compress.method import Applied, Setting
+from shoestring.core.device import Device
 from shoestring.core.errors import BadInput, NoEffectWarning
 from shoestring.deploy import runtimes
-from shoestring.deploy.export import export
-from shoestring.graph.fold import fold
-from shoestring.graph.inventory import inventory
+from shoestring.deploy.archive import write_file
 from shoestring.graph.masks import cut, hold, layer_at
 from shoestring.models.weights import load_weights
 from shoestring.pipeline.allotment import allotted
@@ -24,11 +24,12 @@ from shoestring.pipeline.asked import Asked
 from shoestring.pipeline.costs import ENGINE, Prices, costs
 from shoestring.pipeline.device import here
 from shoestring.pipeline.following import Place, follow
-from shoestring.pipeline.original import Original
+from shoestring.pipeline.original import Original, remade
 from shoestring.pipeline.pruning import Pruned, features, prune
 from shoestring.pipeline.receipt import Progress
 from shoestring.pipeline.samples import Samples
 from shoestring.pipeline.staircase import multiple
+from shoestring.pipeline.structure import paying
 from shoestring.pipeline.trail import Recorder
 from shoestring.train.recipe import Recipe
 
@@ -66,7 +67,8 @@ def shape(
                 return None
             state = shaped
         else:
-            state = replace(_in_one_shot(state.original, samples, step, how, report), reshaped=state.reshaped)
+            found = _in_one_shot(state.original, samples, step, how, report)
+            state = replace(found, reshaped=state.reshaped, dense=state.dense or found.dense, told=state.told)
     return state
 
 
@@ -76,7 +78,7 @@ def _in_one_shot(original: Original, samples: Samples, step: Asked, how: Shaping
     ordered = None if original.model is None else step.method.gather(original.model, settings)
     if ordered is not None:
         model, settings = ordered
-        original = _refolded(original, model)
+        original = remade(original, model)
     prices = _prices(original, step, settings, how, report)
     if how.reconstruct:
         costs = prices.layers if prices else {}
@@ -87,10 +89,16 @@ def _in_one_shot(original: Original, samples: Samples, step: Asked, how: Shaping
 
 def _snapped(how: Shaping, step: Asked) -> Asked:
     """A method that cuts channels, with widths that suit the device as measured."""
-    if not step.method.CARD.reshapes:
+    card = step.method.CARD
+    if not card.reshapes or card.decomposes:
         return step
+    return replace(step, setting=step.method.snapped(step.setting, multiple(_device(how))))
+
+
+def _device(how: Shaping) -> Device:
+    """What shapes are measured on: where the file will run, or what would be the fastest."""
     runtime = how.runtime or next(name for name in (ENGINE, *runtimes.NAMES) if name in runtimes.installed())
-    return replace(step, setting=step.method.snapped(step.setting, multiple(here(runtime, how.threads))))
+    return here(runtime, how.threads)
 
 
 def _in_modules(
@@ -98,6 +106,8 @@ def _in_modules(
 ) -> Pruned | None:
     """`state` after one more method, applied to the torch model and trained."""
     card, settings = step.method.CARD, step.settings(state.original)
+    if card.decomposes:
+        settings = paying(state.original, settings, _device(how), lambda share: report("timing sums", share))
     student = state.original.model
     if how.recipe is not None and how.recipe.features and (card.reshapes or getattr(step.setting, "permute", False)):
         raise BadInput(
@@ -130,11 +140,18 @@ def _in_modules(
     report("exporting", 0.0)
     found = _remade(state.original, applied)
     report("exporting", 1.0)
+    told = (*state.told, *applied.told())
+    if how.recipe is not None and (log := applied.log()):
+        write_file(how.folder.with_name(f"{how.folder.stem}.{card.name}.json"), json.dumps(log, indent=1).encode())
     if not card.prunes:
-        return replace(state, original=found, reshaped=settings, epochs=epochs)
+        reshaped = {name: (*state.reshaped.get(name, ()), setting) for name, setting in settings.items()}
+        # A reconstruction can follow what was there before where every layer still writes what it wrote.
+        dense = state.original.graph if how.recipe is None and card.decomposes else None
+        return replace(state, original=found, reshaped=reshaped, epochs=epochs, dense=dense, told=told)
     masks = applied.zeros()
     own = {name: setting for name, setting in settings.items() if name.partition(":")[0] in masks}
     untouched = how.recipe is None and how.start is None and not getattr(step.setting, "permute", False)
+    before = state.original.graph if state.dense is None else state.dense
     return Pruned(
         found,
         own,
@@ -144,7 +161,8 @@ def _in_modules(
         epochs,
         recorder.trail() if recorder is not None else None,
         how.start.name if how.start is not None else "",
-        dense=state.original.graph if untouched else None,
+        dense=before if untouched else None,
+        told=told,
     )
 
 
@@ -152,12 +170,7 @@ def _remade(before: Original, applied: Applied) -> Original:
     """The network that `applied` left, as one float graph with its layers."""
     model = applied.bake()
     assert isinstance(model, fx.GraphModule), "methods are applied to captured models"
-    return _refolded(before, model)
-
-
-def _refolded(before: Original, model: fx.GraphModule) -> Original:
-    folded = fold(model)
-    return replace(before, model=model, graph=export(folded, before.input), layers=inventory(folded, before.input))
+    return remade(before, model)
 
 
 def _prices(

@@ -49,7 +49,7 @@ def made_up(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before 
         for name, width in bits.items()
         if name in layers
     }
-    made = reconstruct(leader, subject, asked, kept, inputs, folder, report)
+    made = reconstruct(leader, subject, asked, kept, inputs, folder, report, student)
     return better(made, subject, leader, held)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from shoestring.engine.lowering.pairs import sum_scales
 from shoestring.engine.lowering.values import Grid
-from shoestring.engine.program import Mul, Program
+from shoestring.engine.program import Add, Mul, Program
 
 Draw = Callable[..., Any]
 Same = Callable[..., Program]
@@ -28,6 +28,16 @@ def test_a_sum_on_any_grids(draw: Draw, same: Same, seed: int) -> None:
     total = drawing.one("Add", drawing.edge(a, *grids[0]), drawing.edge(b, *grids[1]))
     program = same(drawing.model(drawing.edge(total, *grids[2])))
     assert "Add" in [type(op).__name__ for op in program.ops]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_difference(draw: Draw, same: Same, seed: int) -> None:
+    """A sum whose second scale is negative; ONNX Runtime subtracts floats, so that ties may differ."""
+    drawing = draw(1, 8, 20, 20, seed=seed)
+    grid = drawing.rng.uniform(0.02, 0.1), drawing.rng.integers(60, 200)
+    program = same(drawing.model(drawing.edge(drawing.one("Sub", *halves(drawing)), *grid)), off=grid[0] + 1e-6)
+    scales = program.pool.read(next(op for op in program.ops if isinstance(op, Add)).sum.scales, np.float32)
+    assert scales[0] > 0 > scales[1]
 
 
 def test_the_fixed_part_of_a_sum_by_hand() -> None:

@@ -32,7 +32,7 @@ from shoestring.engine.reference import fma
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """The sum or product of two dequantised tensors, whose output has no grid yet."""
+    """The sum, difference or product of two dequantised tensors, whose output has no grid yet."""
 
     builder: Builder = field(repr=False)
     op: str
@@ -43,13 +43,15 @@ class Pair:
     def __call__(self, grid: Grid | None, low: int, high: int) -> int:
         if grid is None:
             raise Unsupported("its result is needed in floats; quantise it, or leave it to another runtime")
-        return (self._sum if self.op == "Add" else self._product)(grid, low, high)
+        return (self._product if self.op == "Mul" else self._sum)(grid, low, high)
 
     def _sum(self, grid: Grid, low: int, high: int) -> int:
         (first, a), (second, b), builder = self._input(self.a), self._input(self.b), self.builder
         output = builder.tensor(self.name, builder.tensors[first].shape)
+        if self.op == "Sub":
+            b = replace(b, scale=-b.scale)
         scales = sum_scales(a, b, grid)
-        check_multipliers(scales[:2])
+        check_multipliers(np.abs(scales[:2]))
         how = Sum(second, 0, builder.pool.add(scales), low, high)
         builder.ops.append(Add(self.name, first, output, how))
         return output
@@ -97,8 +99,8 @@ def _binary(node: Node, a: Value, b: Value, builder: Builder) -> Value:
     if (a.codes.tensor, a.view) == (b.codes.tensor, b.view) and (node.op != "Add" or None in (a.grid, b.grid)):
         both = np.asarray(function(a.stored(), b.stored()), np.float32)
         return Pointwise(replace(a.codes, table=None), both)
-    if node.op not in ("Add", "Mul"):
-        raise Unsupported("of two tensors only sums and products are executed")
+    if node.op not in ("Add", "Sub", "Mul"):
+        raise Unsupported("of two tensors only sums, differences and products are executed")
     if a.grid is None or b.grid is None:
         raise Unsupported("a float function stands between it and the quantiser it reads; quantise both its inputs")
     return _pair(node, a, b, builder)

@@ -1,0 +1,101 @@
+"""Which layers are worth decomposing here: the 8-bit network with all of them decomposed, timed like any option."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from onnx import ModelProto
+
+from shoestring.compress import int8, structured_conv
+from shoestring.compress.method import Setting
+from shoestring.compress.structured_conv import Structured
+from shoestring.compress.structured_conv.settings import DENSE
+from shoestring.core.device import Device
+from shoestring.core.errors import NoEffectWarning
+from shoestring.measure.machine import pinned
+from shoestring.pipeline.original import Original, remade
+from shoestring.pipeline.post_training import calibrate
+from shoestring.pipeline.table import LatencyTable, latency_table
+
+WORTH = 0.97  # a layer that takes more than this of its dense time is not called faster
+DENSE8, DECOMPOSED = "int8", "structured"
+EXAMPLES = ("n=2", "c=0.5")  # settings for `explain` to tell of
+
+
+def noise(original: Original) -> list[np.ndarray]:
+    """Inputs to calibrate on where only speed matters."""
+    return [np.random.default_rng(seed).standard_normal((1, *original.input), dtype=np.float32) for seed in range(4)]
+
+
+def variant(original: Original, settings: Mapping[str, Setting], inputs: Sequence[np.ndarray]) -> ModelProto:
+    """The network in 8 bits, its layers decomposed by `settings`: by the code that exports them, for speed only."""
+    assert original.model is not None, "methods are applied to modules"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoEffectWarning)
+        made = remade(original, structured_conv.apply(original.model, settings).bake())  # type: ignore[arg-type]  # captured
+    return calibrate(made.graph, inputs, int8.precisions(made.of_kinds(int8.CARD.kinds))).build()
+
+
+def variants(original: Original, inputs: Sequence[np.ndarray]) -> dict[str, ModelProto]:
+    """Each of EXAMPLES, as an option, to the network in 8 bits with every layer decomposed that it is for. None for a
+    file, which has no modules, nor where there is no such layer."""
+    found = {}
+    for text, taken in takes(original).items():
+        if taken and original.model is not None:
+            layers = original.of_kinds(structured_conv.CARD.kinds)
+            settings = structured_conv.assign(layers, structured_conv.parse(text))
+            found[f"{structured_conv.CARD.name}:{text}"] = variant(original, settings, inputs)
+    return found
+
+
+def takes(original: Original) -> dict[str, frozenset[str]]:
+    """Each of EXAMPLES to the layers that it changes."""
+    layers = original.of_kinds(structured_conv.CARD.kinds)
+    assigned = {text: structured_conv.assign(layers, structured_conv.parse(text)) for text in EXAMPLES if layers}
+    return {
+        text: frozenset(name for name, setting in settings.items() if setting.kept != DENSE)
+        for text, settings in assigned.items()
+    }
+
+
+def timed(
+    original: Original,
+    settings: Mapping[str, Setting],
+    device: Device,
+    progress: Callable[[float], object] | None = None,
+) -> LatencyTable:
+    """Dense and decomposed, layer by layer; what stands beside a layer (`PATH_pool`) is its own."""
+    inputs = noise(original)
+    dense = calibrate(original.graph, inputs, int8.precisions(original.of_kinds(int8.CARD.kinds))).build()
+    variants = {DENSE8: dense, DECOMPOSED: variant(original, settings, inputs)}
+    with pinned(device.threads):
+        return latency_table(variants, [layer.name for layer in original.layers], device, progress=progress)
+
+
+def paying(
+    original: Original,
+    settings: Mapping[str, Setting],
+    device: Device,
+    progress: Callable[[float], object] | None = None,
+) -> dict[str, Setting]:
+    """`settings` without the layers that would not be faster on `device`, unless they were named or all were asked for.
+    A layer that is called twice is judged by all its calls."""
+    asked = {name: setting for name, setting in settings.items() if _asked(setting)}
+    if not asked or original.model is None:
+        return dict(settings)
+    table = timed(original, asked, device, progress)
+    calls: dict[str, list[str]] = {}
+    for name in asked:
+        calls.setdefault(name.partition(":")[0], []).append(name)
+    slow = set()
+    for names in calls.values():
+        dense, decomposed = (sum(table.layers[name][form] for name in names) for form in (DENSE8, DECOMPOSED))
+        if decomposed > WORTH * dense:
+            slow.update(names)
+    return {name: replace(own, kept=DENSE) if name in slow else own for name, own in settings.items()}  # type: ignore[type-var]
+
+
+def _asked(setting: Setting) -> bool:
+    assert isinstance(setting, Structured), "of this method"
+    return setting.kept != DENSE and not setting.everywhere
