@@ -134,7 +134,6 @@ class Bench:
                 method.on_step(epoch / self.args.epochs)
                 if state["frozen"]:
                     method.freeze()
-                method.residuals = state["residuals"]
             model.load_state_dict(state["model"])
             optimiser.load_state_dict(state["optimiser"])
         frozen = bool(state and state["frozen"])
@@ -175,7 +174,6 @@ class Bench:
                     "epoch": epoch,
                     "seconds": seconds,
                     "frozen": frozen,
-                    "residuals": {} if method is None else method.residuals,
                     "model": model.state_dict(),
                     "optimiser": optimiser.state_dict(),
                 },

@@ -192,6 +192,7 @@ def test_what_a_method_need_not_say() -> None:
     applied.on_step(1.0)
     applied.freeze()
     assert applied.penalty() == 0.0
+    assert (applied.status(), applied.told(), applied.log()) == ("", (), {})
     assert applied.bake() is model
     assert applied.precisions == {}
     with warnings.catch_warnings():

@@ -27,6 +27,7 @@ def test_what_training_is_handed(original: Original, samples: Samples, tmp_path:
     def train(model: nn.Module, data: Any, recipe: Recipe, hooks: Hooks, **given: Any) -> Done:
         seen.update(given, hooks=hooks, model=model)
         hooks.on_step(0.5)
+        given["progress"]("training", 0.5)
         return Done()
 
     order: list[str] = []
@@ -34,6 +35,9 @@ def test_what_training_is_handed(original: Original, samples: Samples, tmp_path:
     class Method(Applied):
         def on_step(self, progress: float) -> None:
             order.append(f"method {progress}")
+
+        def status(self) -> str:
+            return "halfway" if order else ""
 
         def undecayed(self) -> frozenset[str]:
             return frozenset({"a.weight"})
@@ -45,8 +49,10 @@ def test_what_training_is_handed(original: Original, samples: Samples, tmp_path:
     place = Place(tmp_path, {"a": "magnitude:dense"})
     watch = lambda progress: order.append(f"watch {progress}")  # noqa: E731
     recipe = Recipe(epochs=1)
-    assert follow(original, original.model, applied, data, recipe, place, lambda *_: None, watch)
+    shown: list[str] = []
+    assert follow(original, original.model, applied, data, recipe, place, lambda stage, _: shown.append(stage), watch)
     assert order == ["watch 0.5", "method 0.5"]
+    assert shown == ["training, halfway"]
     assert seen["hooks"].undecayed == {"a.weight"}
     assert seen["teacher"] is original.model
     assert seen["identity"]["settings"] == {"a": "magnitude:dense"}
@@ -58,6 +64,15 @@ def test_nothing_to_train_on(original: Original, samples: Samples, tmp_path: Pat
     assert original.model is not None
     with pytest.raises(BadInput, match="there is nothing to train on; give --data DIR"):
         follow(original, original.model, Applied(original.model), samples, Recipe(epochs=1), Place(tmp_path, {}), print)
+
+
+def test_strides_of_axes_of_one_do_not_matter() -> None:
+    odd = nn.Conv2d(1, 3, 2, bias=False)
+    same = nn.Conv2d(1, 3, 2, bias=False)
+    same.weight.data = odd.weight.data.clone()
+    odd.weight.data = odd.weight.data.as_strided((3, 1, 2, 2), (4, 4, 2, 1)).permute(0, 1, 2, 3)[..., :1]
+    same.weight.data = same.weight.data[..., :1].contiguous()
+    assert digest(odd) == digest(same)
 
 
 def test_another_network_is_another_run() -> None:

@@ -31,6 +31,7 @@ from shoestring.pipeline.samples import Samples
 from shoestring.pipeline.staircase import multiple
 from shoestring.pipeline.structure import paying
 from shoestring.pipeline.trail import Recorder
+from shoestring.train.processes import join
 from shoestring.train.recipe import Recipe
 
 
@@ -107,9 +108,12 @@ def _in_modules(
     """`state` after one more method, applied to the torch model and trained."""
     card, settings = step.method.CARD, step.settings(state.original)
     if card.decomposes:
-        settings = paying(state.original, settings, _device(how), lambda share: report("timing sums", share))
+        world = join()  # of several processes one measures
+        timed = partial(paying, progress=lambda share: report("timing sums", share))
+        settings = world.told(timed(state.original, settings, _device(how)) if world.leader else None)
     student = state.original.model
-    if how.recipe is not None and how.recipe.features and (card.reshapes or getattr(step.setting, "permute", False)):
+    moves = (card.reshapes and not card.decomposes) or getattr(step.setting, "permute", False)
+    if how.recipe is not None and how.recipe.features and moves:
         raise BadInput(
             f"--features: {step.setting} takes channels away or puts them in another order, so that layers cannot be "
             "compared one by one; leave --features out"

@@ -36,7 +36,7 @@ def variants(
     excepted; where blocks do not fit, the nearest that do. The smallest go, in one shot: good for speed, and for
     nothing else."""
     found = {}
-    layers = original.of_kinds(magnitude.CARD.kinds)
+    layers = [layer for layer in original.of_kinds(magnitude.CARD.kinds) if not layer.fixed]
     for percent in levels:
         name = option(percent, pattern)
         chosen = blocks(layers, magnitude.parse(name.removeprefix("magnitude:")).blocks)

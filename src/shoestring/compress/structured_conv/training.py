@@ -1,7 +1,8 @@
 """Training towards structure: a penalty draws weights into the span of boxes, then they are put there and stay."""
 
 import copy
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,16 +18,24 @@ from shoestring.compress.structured_conv.windows import projected
 from shoestring.graph.parametrized import plain, transforms
 
 _BATCH = 16  # inputs at once
-_NOTES = 20  # of the residuals, in a run
+_NOTES = 20  # of the residuals, in a run, and one at its start
 
 
 class Structure(nn.Module):
     """A parametrization: the weight itself, or, once `on`, its projection. Gradients then lie in the span, which is to
-    train the coordinates in an orthonormal basis: boxes overlap, and their own would learn slowly."""
+    train the coordinates in an orthonormal basis: boxes overlap, and their own would learn slowly.
+
+    `noted`: the residual of the weight at each twentieth of the run. `put`: when it was projected, as a share of the
+    run, its residual then, and what that did to the outputs. NaN before. Buffers, so that checkpoints keep them."""
+
+    noted: Tensor
+    put: Tensor
 
     def __init__(self, shape: Shape):
         super().__init__()
         self.shape, self.on = shape, False
+        self.register_buffer("noted", torch.full((_NOTES + 1,), torch.nan))
+        self.register_buffer("put", torch.full((3,), torch.nan))
 
     def forward(self, weight: Tensor) -> Tensor:
         return projected(weight, self.shape.span()) if self.on else weight
@@ -35,13 +44,10 @@ class Structure(nn.Module):
 @dataclass
 class Structuring(Applied):
     """`shapes`: by module path. `strength`: lambda, the factor of the penalty; 0 puts the weights into the span at
-    once. `residuals`: share of the run to the residual of each layer, the last one before the weights were projected.
-    `moved`: mean |difference| of the outputs on calibration inputs when that was done, in units of their deviation."""
+    once."""
 
     shapes: Mapping[str, Shape] = field(default_factory=dict)
     strength: float = 0.1
-    residuals: dict[float, dict[str, float]] = field(default_factory=dict)
-    moved: float | None = None
     _inputs: Sequence[np.ndarray] = ()
     _done: float = 0.0
 
@@ -50,9 +56,27 @@ class Structuring(Applied):
         """Whether the weights are in the span by now."""
         return all(step.on for step in self._steps().values())
 
+    @property
+    def residuals(self) -> dict[float, dict[str, float]]:
+        """Share of the run to the residual of each layer; the last one is that of when the weights were projected."""
+        found: dict[float, dict[str, float]] = {}
+        for path, step in self._steps().items():
+            shares = [*(tick / _NOTES for tick in range(_NOTES + 1)), float(step.put[0])]
+            for share, value in zip(shares, [*step.noted.tolist(), float(step.put[1])], strict=True):
+                if not math.isnan(value):
+                    found.setdefault(share, {})[path] = value
+        return dict(sorted(found.items()))
+
+    @property
+    def moved(self) -> float | None:
+        """Mean |difference| of the outputs on calibration inputs when the weights were projected, in units of their
+        deviation; None before, and without inputs."""
+        told = next((float(step.put[2]) for step in self._steps().values()), math.nan)
+        return None if math.isnan(told) else told
+
     def settle(self, inputs: Sequence[np.ndarray]) -> None:
         self._inputs = inputs
-        self._note(0.0)
+        self.on_step(0.0)
         if not self.strength:
             self.freeze()
 
@@ -62,37 +86,36 @@ class Structuring(Applied):
         return self.strength * loss.penalty(self.model, self.shapes)
 
     def on_step(self, progress: float) -> None:
-        self._done = progress
-        if not self.structured and progress - max(self.residuals, default=-1.0) >= 1 / _NOTES:
-            self._note(progress)
+        self._done, tick = progress, int(progress * _NOTES + 1e-9)
+        for path, value in {} if self.structured else self._measured(tick):
+            self._steps()[path].noted[tick] = value
 
     def freeze(self) -> None:
         """Puts the weights into the span, from where training goes on."""
         if self.structured:
             return
-        self._note(self._done)
-        before = self._outputs()
-        for step in self._steps().values():
+        steps, before = self._steps(), self._outputs()
+        for path, value in self._measured():
+            steps[path].put[:2] = torch.tensor([self._done, value])
+        for step in steps.values():
             step.on = True
         after = self._outputs()
         if before is not None and after is not None:
-            self.moved = float((after - before).abs().mean() / before.std().clamp_min(1e-12))
+            for step in steps.values():
+                step.put[2] = (after - before).abs().mean() / before.std().clamp_min(1e-12)
 
     def status(self) -> str:
-        if self.structured or not self.residuals:
-            return ""
-        last = self.residuals[max(self.residuals)]
-        return f"residual of structure {_mean(last):.3f}"
+        known = self.residuals
+        return f"residual of structure {_mean(known[max(known)]):.3f}" if known and not self.structured else ""
 
     def told(self) -> tuple[str, ...]:
-        if not self.shapes or not self.residuals:
+        known = self.residuals
+        if not known:
             return ()
-        first, last = self.residuals[min(self.residuals)], self.residuals[max(self.residuals)]
+        first, last = known[min(known)], known[max(known)]
         worst = max(last, key=last.__getitem__)
-        drawn = f" after training drew it there from {_mean(first):.3f}" if len(self.residuals) > 1 else ""
-        moved = (
-            "" if self.moved is None else f", which moved the outputs by {100 * self.moved:.2g} % of their deviation"
-        )
+        drawn = f" after training drew it there from {_mean(first):.3f}" if len(known) > 1 else ""
+        moved = f", which moved the outputs by {100 * self.moved:.2g} % of their deviation" if self.moved else ""
         return (
             f"Structure: {len(self.shapes)} layers are a sum and a smaller layer. Of their weights the share of the "
             f"norm that is not structured was {_mean(last):.3f}{drawn} (most in {worst}: {last[worst]:.3f}) when it "
@@ -100,7 +123,7 @@ class Structuring(Applied):
         )
 
     def log(self) -> Mapping[str, object]:
-        told = {f"{share:.4f}": found for share, found in sorted(self.residuals.items())}
+        told = {f"{share:.4f}": found for share, found in self.residuals.items()}
         return {"lambda": self.strength, "residuals": told, "moved": self.moved}
 
     def bake(self) -> nn.Module:
@@ -117,11 +140,12 @@ class Structuring(Applied):
         return found
 
     @torch.no_grad()
-    def _note(self, progress: float) -> None:
-        found = {}
-        for path, shape in self.shapes.items():
-            found[path] = float(loss.residual(checked(self.model.get_submodule(path)).weight, shape))
-        self.residuals[progress] = found
+    def _measured(self, tick: int | None = None) -> Iterator[tuple[str, float]]:
+        """Module path and residual; with `tick`, of those that have none for it."""
+        for path, step in self._steps().items():
+            if tick is None or step.noted[tick].isnan():
+                weight = checked(self.model.get_submodule(path)).weight
+                yield path, float(loss.residual(weight.detach(), step.shape))
 
     @torch.no_grad()
     def _outputs(self) -> Tensor | None:
