@@ -179,7 +179,8 @@ def resnet50(args: argparse.Namespace) -> None:
             print(f"| {runtime} | {precision} | {told[DENSE]} | {told['structured']} |", flush=True)
     for runtime in runtimes.installed():
         out = args.out / f"resnet50-structured-{runtime}.shoe"
-        fitted = fit("resnet50", method="structured:n=2:all", runtime=runtime, seconds=3 * args.seconds, out=out)
+        how = {"runtime": runtime, "seconds": 3 * args.seconds, "demo": True, "reconstruct": False}
+        fitted = fit("resnet50", method="structured:n=2:all", out=out, **how)
         assert fitted is not None
         against = (f"{s.ratio:.2f}x [{s.low:.2f}, {s.high:.2f}] {s.against}" for s in fitted.receipt.speedup)
         took = fitted.receipt.subject.latency_ms
