@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from shoestring.core.choose import cheapest, choose, totals
+from shoestring.core.choose import cheapest, choose, choose_many, totals
 from shoestring.core.errors import BadInput, NotMet
 from shoestring.core.plan import Menu, Option, Plan
 
@@ -52,13 +52,26 @@ def why_not(menus: Sequence[Menu], limits: Mapping[str, float]) -> str:
     return f"no plan meets {', '.join(f'{name}<={limit}' for name, limit in limits.items())} together"
 
 
+def check_what_would_do(told: str, menus: Sequence[Menu], limits: Mapping[str, float]) -> None:
+    """Each proposed limit is met with the others as they are, and no smaller one is; costs are whole numbers."""
+    if "together" not in told:
+        return
+    proposed = {name: int(value) for name, value in re.findall(r"(\w+)<=(-?\d+)", told.partition("; ")[2])}
+    for name in limits:
+        every = itertools.product(*(menu.options for menu in menus))
+        others = [p for p in every if all(total(p, n) <= limit for n, limit in limits.items() if n != name)]
+        assert proposed.get(name) == min((total(picks, name) for picks in others), default=None)
+    assert bool(proposed) == ("one of these would do" in told)
+
+
 @given(instances())
 def test_the_plan_is_the_best_of_all_combinations(instance: Instance) -> None:
     menus, limits = instance
     best = least_loss(menus, limits)
     if best == math.inf:
-        with pytest.raises(NotMet, match=f"^{re.escape(why_not(menus, limits))}$"):
+        with pytest.raises(NotMet, match=f"^{re.escape(why_not(menus, limits))}") as refused:
             choose(menus, limits)
+        check_what_would_do(str(refused.value), menus, limits)
         return
     plan = choose(menus, limits)
     assert list(plan.picks) == [menu.item for menu in menus]
@@ -72,8 +85,15 @@ def test_the_plan_is_the_best_of_all_combinations(instance: Instance) -> None:
 
 def test_limits_that_cannot_be_met_together_are_named() -> None:
     menus = [Menu("a", (Option("quick", {"latency": 1, "size": 5}), Option("small", {"latency": 5, "size": 1})))]
-    with pytest.raises(NotMet, match=r"^no plan meets latency<=2, size<=2 together$"):
+    told = "no plan meets latency<=2, size<=2 together; one of these would do: latency<=5, size<=5"
+    with pytest.raises(NotMet, match=f"^{told}$"):
         choose(menus, {"latency": 2, "size": 2})
+
+
+def test_what_would_do_is_not_rounded_down() -> None:
+    options = Option("quick", {"latency": 1, "size": 1.23456}), Option("small", {"latency": 5, "size": 1})
+    with pytest.raises(NotMet, match=r"latency<=5, size<=1\.235$"):
+        choose([Menu("a", options)], {"latency": 2, "size": 1.1})
 
 
 def by_dynamic_programming(menus: Sequence[Menu], limit: int) -> float:
@@ -293,3 +313,65 @@ def test_menus_that_make_no_sense_are_refused(menu: Menu, words: str) -> None:
 def test_limits_are_finite(limit: float) -> None:
     with pytest.raises(BadInput, match=r"^choose: the limit ms<=.* is no finite number; leave it out"):
         choose([GOOD], {"ms": limit})
+
+
+def arrays(menus: Sequence[Menu], names: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    losses = np.array([[option.loss for option in menu.options] for menu in menus])
+    return losses, {n: np.array([[o.costs[n] for o in menu.options] for menu in menus]) for n in names}
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("names", [("latency",), ("latency", "size"), ("latency", "size", "memory")])
+def test_many_menus_near_the_exact_plan(seed: int, names: tuple[str, ...]) -> None:
+    """By the dual alone, beside HiGHS: within its gap of the best, and prices that prove its bound."""
+    menus = random_menus(seed, 300, 4, *names)
+    free = choose(menus, {}).totals
+    least = {name: cheapest(menus, name).totals[name] for name in names}
+    limits = {name: least[name] + 0.6 * (free[name] - least[name]) for name in names}
+    exact = choose(menus, limits)
+    found = choose_many(*arrays(menus, names), limits)
+    picks = {menu.item: menu.options[index] for menu, index in zip(menus, found.taken, strict=True)}
+    assert found.loss == pytest.approx(sum(option.loss for option in picks.values()))
+    assert {name: found.totals[name] for name in names} == pytest.approx({n: totals(picks)[n] for n in names})
+    assert all(found.totals[name] <= limits[name] * (1 + 1e-9) for name in names)
+    assert exact.loss - 1e-6 <= found.loss <= exact.loss + found.gap + 1e-6
+    # As many menus are undecided in the relaxation as there are limits; each can lose all that its options differ by.
+    widest = max(max(o.loss for o in menu.options) - min(o.loss for o in menu.options) for menu in menus)
+    assert found.gap <= len(names) * widest
+    assert dual(menus, limits, found.prices) == pytest.approx(found.loss - found.gap, rel=1e-5)
+
+
+def test_so_many_options_are_chosen_by_the_dual(monkeypatch: pytest.MonkeyPatch) -> None:
+    menus = [*random_menus(1, 40, 4, "latency"), Menu("short", (Option("only", {"latency": 1.0}, 3.0),))]
+    limit = {"latency": cheapest(menus, "latency").totals["latency"] * 1.3}
+    exact = choose(menus, limit)
+    monkeypatch.setattr("shoestring.core.choose.EXACT", 100)
+    found = choose(menus, limit)
+    assert found.gap > 0 or found.loss == pytest.approx(exact.loss)
+    assert exact.loss <= found.loss + 1e-9 <= exact.loss + found.gap + 2e-9
+    assert found.picks["short"].name == "only"
+    assert found.totals["latency"] <= limit["latency"]
+
+
+@pytest.mark.parametrize(
+    ("losses", "costs", "limits", "message"),
+    [
+        ([1.0, 2.0], {}, {}, "losses are numbers"),
+        ([[math.nan, 1.0]], {}, {}, "losses are numbers"),
+        ([[math.inf, math.inf]], {}, {}, "a finite one in every menu"),
+        ([[1.0, 2.0]], {"ms": [[1.0]]}, {"ms": 1.0}, "costs of ms are finite numbers"),
+        ([[1.0, 2.0]], {"ms": [[1.0, math.nan]]}, {"ms": 1.0}, "costs of ms are finite numbers"),
+        ([[1.0, 2.0]], {"ms": [[1.0, 1.0]]}, {"ms": math.inf}, "its limit is one"),
+    ],
+)
+def test_arrays_that_do_not_fit(losses, costs, limits, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        choose_many(losses, costs, limits)
+
+
+def test_many_menus_that_cannot_fit_together() -> None:
+    rng = np.random.default_rng(0)
+    quick = rng.uniform(0, 1, (5000, 1))
+    costs = {"ms": np.hstack([quick, 1 + quick]), "bytes": np.hstack([1 + quick, quick])}
+    with pytest.raises(NotMet, match=r"^no plan meets ms<=.*, bytes<=.* together$"):
+        choose_many(rng.random((5000, 2)), costs, {"ms": 3200.0, "bytes": 3200.0})

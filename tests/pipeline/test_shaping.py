@@ -307,7 +307,10 @@ def test_kernels_that_would_not_be_faster_stay(fitting, monkeypatch, original: O
         return {**settings, DEPTHWISE[1]: replace(settings[DEPTHWISE[1]], kept=Kept())}
 
     monkeypatch.setattr("shoestring.pipeline.shaping.paying", paying)
-    found = codes(fitting("structured:n=2", recipe=None))
+    done = fitting("structured:n=2", recipe=None)
+    found = codes(done)
+    told = f"Not decomposed, for they would not be faster on onnxruntime: {DEPTHWISE[1]}."
+    assert told in done.receipt.notes
     assert seen == {"runtime": "onnxruntime"}
     assert found[DEPTHWISE[0]].shape == (16, 1, 2, 2)
     assert found[DEPTHWISE[1]].shape == (16, 1, 3, 3)

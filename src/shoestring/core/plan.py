@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Option:
@@ -32,3 +34,14 @@ class Plan:
     totals: Mapping[str, float]
     prices: Mapping[str, float] = field(default_factory=dict)
     gap: float = 0.0
+
+
+@dataclass(frozen=True)
+class Picks:
+    """A plan of menus in arrays. `taken`: [menus], the option of each; the rest as a Plan's."""
+
+    taken: np.ndarray
+    loss: float
+    totals: Mapping[str, float]
+    prices: Mapping[str, float]
+    gap: float

@@ -14,10 +14,8 @@ from shoestring.measure.machine import pinned
 from shoestring.pipeline import sparsity, structure
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import calibrate
-from shoestring.pipeline.table import FLOAT, LatencyTable, latency_table
+from shoestring.pipeline.table import FLOAT, WORTH, LatencyTable, latency_table
 
-# An 8-bit layer that is not at least this much faster is not called faster.
-WORTH = 0.97
 LOW = "w4a4"  # the bits that stand for all below 8
 _MEASURED = "measured in the whole network"
 N_OF_M = "2:4"

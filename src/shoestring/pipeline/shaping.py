@@ -29,7 +29,7 @@ from shoestring.pipeline.pruning import Pruned, features, prune
 from shoestring.pipeline.receipt import Progress
 from shoestring.pipeline.samples import Samples
 from shoestring.pipeline.staircase import multiple
-from shoestring.pipeline.structure import paying
+from shoestring.pipeline.structure import left, paying
 from shoestring.pipeline.trail import Recorder
 from shoestring.train.processes import join
 from shoestring.train.recipe import Recipe
@@ -108,9 +108,10 @@ def _in_modules(
     """`state` after one more method, applied to the torch model and trained."""
     card, settings = step.method.CARD, step.settings(state.original)
     if card.decomposes:
-        world = join()  # of several processes one measures
+        world, device, everything = join(), _device(how), settings  # of several processes one measures
         timed = partial(paying, progress=lambda share: report("timing sums", share))
-        settings = world.told(timed(state.original, settings, _device(how)) if world.leader else None)
+        settings = world.told(timed(state.original, settings, device) if world.leader else None)
+        state = replace(state, told=(*state.told, *left(everything, settings, device)))
     student = state.original.model
     moves = (card.reshapes and not card.decomposes) or getattr(step.setting, "permute", False)
     if how.recipe is not None and how.recipe.features and moves:

@@ -16,10 +16,10 @@ from shoestring.core.errors import NoEffectWarning
 from shoestring.measure.machine import pinned
 from shoestring.pipeline.original import Original, remade
 from shoestring.pipeline.post_training import calibrate
-from shoestring.pipeline.table import LatencyTable, latency_table
+from shoestring.pipeline.table import WORTH, LatencyTable, latency_table
 
-WORTH = 0.97  # a layer that takes more than this of its dense time is not called faster
 DENSE8, DECOMPOSED = "int8", "structured"
+_SHOWN = 4  # names, in a sentence
 EXAMPLES = ("n=2", "c=0.5")  # settings for `explain` to tell of
 
 
@@ -94,6 +94,15 @@ def paying(
         if decomposed > WORTH * dense:
             slow.update(names)
     return {name: replace(own, kept=DENSE) if name in slow else own for name, own in settings.items()}  # type: ignore[type-var]
+
+
+def left(asked: Mapping[str, Setting], settings: Mapping[str, Setting], device: Device) -> tuple[str, ...]:
+    """What a reader must know of the layers that `paying` took out of `asked`."""
+    names = list(dict.fromkeys(name.partition(":")[0] for name in asked if asked[name] != settings[name]))
+    if not names:
+        return ()
+    shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return (f"Not decomposed, for they would not be faster on {device.runtime}: {shown}.",)
 
 
 def _asked(setting: Setting) -> bool:

@@ -21,6 +21,7 @@ from shoestring.deploy import runtimes
 from shoestring.measure.timing import Schedule, interleave
 
 FLOAT = "fp32"
+WORTH = 0.97  # a layer that takes more than this of another form's time is not called faster
 _PROFILED_RUNS = 30
 
 
