@@ -126,7 +126,7 @@ def _sums(layer: Layer, table: LatencyTable, shapes: Mapping[str, frozenset[str]
         ms = table.layers[layer.name].get(f"{name}:{text}")
         if layer.name in taken and ms is not None:
             verdict = RUNS if ms <= WORTH * dense else SLOWER if ms * WORTH > dense else NO_EFFECT
-            found.append(Effect(name, text, verdict, ms, f"{dense / max(ms, 1e-9):.2f}x; needs training", _MEASURED))
+            found.append(Effect(name, text, verdict, ms, "needs training or reconstruction", _MEASURED))
     return tuple(found)
 
 
