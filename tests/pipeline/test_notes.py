@@ -30,6 +30,6 @@ def test_what_reconstruction_did() -> None:
     assert "on 48 inputs" in said
     assert "0.10x what it was" in said
     assert "is 3.1 pt, without it 20.0 pt" in said
-    (left_out,) = without_training(Reconstructed(ModelProto(), errors, 48, (1.0, 1.5)))
+    (left_out,) = without_training(Reconstructed(ModelProto(), errors, 48, (1.0, 1.5), helped=False))
     assert left_out.startswith("Reconstruction was left out")
     assert without_training(None) == without_training(Reconstructed(ModelProto())) == ()

@@ -89,7 +89,7 @@ def test_by_default_and_closer_to_the_original(methods: tuple[str, ...], fitting
 
 def test_where_it_does_not_help_it_is_left_out_and_said(fitting: Fitting, monkeypatch) -> None:
     def worse(made, raw, *_) -> Reconstructed:
-        return replace(made, graph=raw, held_out=(1.0, 2.5))
+        return replace(made, graph=raw, held_out=(1.0, 2.5), helped=False)
 
     monkeypatch.setattr(untrained, "better", worse)
     done, raw = fitting("int8"), None
@@ -114,6 +114,21 @@ def test_held_out_inputs_decide(original: Original, network, inputs) -> None:
     losses = loss(few, expected, inputs), loss(raw, expected, inputs)
     assert one.held_out == pytest.approx(losses)
     assert other.held_out == pytest.approx(losses[::-1])
+
+
+def test_a_difference_within_the_noise_is_none(original: Original, network, inputs, monkeypatch) -> None:
+    """A few inputs that say 2.38 against 2.35 points must not throw away what brought every layer closer."""
+    raw, made = network.build(), Reconstructed(network.build())
+
+    def judged(differences: list[float]) -> bool:
+        values = iter([np.full(len(differences), 0.1), 0.1 + np.array(differences)])
+        monkeypatch.setattr(untrained, "distance", lambda *_: ("divergence", next(values)))
+        return better(made, raw, original.graph, inputs[: len(differences)]).helped
+
+    assert judged([0.02, -0.02, 0.03, -0.02])
+    assert not judged([0.02, 0.01, 0.02, 0.01])
+    assert judged([-0.01, -0.02, -0.01, -0.02])
+    assert not judged([0.01])
 
 
 def test_what_was_held_out_fits_nothing(fitting: Fitting, many: Samples, monkeypatch) -> None:
