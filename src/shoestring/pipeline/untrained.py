@@ -44,7 +44,7 @@ def made_up(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before 
     kept = {name: value != 0 for name, value in weights(student).items() if name in layers}
     kept = {name: keep for name, keep in kept.items() if 1 - keep.mean() >= _SPARSE}
     held = network.held_out
-    sums = {layer.name for layer in original.layers if layer.fixed}
+    sums = {layer.name for layer in (original if pruned is None else pruned.original).layers if layer.fixed}
     inputs = samples.calibration[len(held) :] or samples.calibration
     asked = {
         name: Asked(width, name in pairs, patterns.get(name) if name in kept else None, damping(len(inputs)))

@@ -47,7 +47,7 @@ class Structuring(Applied):
     once."""
 
     shapes: Mapping[str, Shape] = field(default_factory=dict)
-    strength: float = 0.1
+    strength: float = 1.0
     _inputs: Sequence[np.ndarray] = ()
     _done: float = 0.0
 
