@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shoestring.core.errors import BadInput
-from shoestring.graph.capture import capture, example_input, source_line
+from shoestring.graph.capture import capture, captured_shape, example_input, reshaped, source_line
 
 
 class Gate(nn.Module):
@@ -177,3 +177,11 @@ def test_what_cannot_be_captured_is_said_in_one_line(model: nn.Module, shape: tu
 def test_error_names_the_right_line():
     with pytest.raises(BadInput, match=rf"line {RootGate.forward.__code__.co_firstlineno + 1} "):
         capture(RootGate(), (3,))
+
+
+def test_a_changed_graph_gets_its_new_shapes() -> None:
+    gm = capture(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), (3, 8, 8))
+    assert captured_shape(gm) == (3, 8, 8)
+    gm.set_submodule("0", nn.Conv2d(3, 6, 5))
+    shapes = [tuple(node.meta["tensor_meta"].shape) for node in reshaped(gm).graph.nodes if node.op == "call_module"]
+    assert shapes == [(1, 6, 4, 4), (1, 6, 4, 4)]

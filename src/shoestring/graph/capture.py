@@ -58,6 +58,19 @@ def example_input(model: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
     return noise.to(next(model.parameters(), noise))
 
 
+def captured_shape(gm: fx.GraphModule) -> tuple[int, ...]:
+    """Of the input that `gm` was captured with, without the batch axis."""
+    given = next(node for node in gm.graph.nodes if node.op == "placeholder")
+    return tuple(given.meta["tensor_meta"].shape[1:])
+
+
+def reshaped(gm: fx.GraphModule) -> fx.GraphModule:
+    """`gm`, which was changed, its nodes with the shapes that they have now on the input it was captured with."""
+    with torch.no_grad():
+        ShapeProp(gm).propagate(example_input(gm, captured_shape(gm)))
+    return gm
+
+
 def source_line(node: fx.Node) -> str:
     """`file.py:12`: the innermost line of the model's code (not torch's) that made this node; empty when unknown."""
     frames = [match.groups() for match in _FRAME.finditer(node.stack_trace or "")]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from shoestring.core.pattern import BlockPattern
-from shoestring.graph.capture import example_input
+from shoestring.graph.capture import captured_shape, example_input
 from shoestring.graph.channels import OUT, SPLIT, Cell, Place, groups, is_depthwise
 from shoestring.graph.dependencies import trace
 from shoestring.graph.masks import factors, groups_of, layer_at, norms
@@ -39,7 +39,7 @@ def gathered(
     the smallest blocks of `pattern`, `percent` of each of `layers` (module paths), loses least squared weight; and what
     that brought. Only whole outputs of layers are put in order, each set of channels that depend on one another as one;
     what cannot be followed stays as it is. Raises BadInput when nothing can be followed."""
-    shape = tuple(next(node for node in gm.graph.nodes if node.op == "placeholder").meta["tensor_meta"].shape[1:])
+    shape = captured_shape(gm)
     gm, told = copy.deepcopy(gm), []
     if pattern.outputs == 1:
         return gm, ()

@@ -12,13 +12,14 @@ from torch import fx, nn
 
 from shoestring.compress.channels.choice import energies, going, importance
 from shoestring.compress.channels.settings import UNMEASURED, Channels, width
-from shoestring.compress.channels.surgery import Removal, reshaped, unchanged, without
+from shoestring.compress.channels.surgery import Removal, unchanged, without
 from shoestring.compress.method import Applied, Card, Setting
 from shoestring.core.counts import Counts, dense
 from shoestring.core.device import Device
 from shoestring.core.errors import BadInput, NoEffectWarning
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, Layer
 from shoestring.core.precision import FLOAT, Precision
+from shoestring.graph.capture import captured_shape, reshaped
 from shoestring.graph.channels import Group, Place, ends, groups, is_depthwise
 from shoestring.graph.dependencies import trace
 from shoestring.graph.masks import by_path, groups_of
@@ -93,7 +94,7 @@ def own(setting: Setting) -> Channels:
 
 def _removed(model: fx.GraphModule, chosen: Mapping[str, Channels]) -> fx.GraphModule | None:
     """None when every width stays as it is."""
-    shape = _shape(model)
+    shape = captured_shape(model)
     traced = trace(model, shape)
     last = ends(model)
     asked: list[tuple[Group, Channels]] = []
@@ -111,7 +112,7 @@ def _removed(model: fx.GraphModule, chosen: Mapping[str, Channels]) -> fx.GraphM
     if not unchanged(model, everything, traced.pieces, shape):
         alone = [group for group, removal in removals if not unchanged(model, removal, traced.pieces, shape)]
         raise _refusal(alone or [group for group, _ in removals], chosen, "their removal changes more than them")
-    return reshaped(without(model, everything, traced.pieces), shape)
+    return reshaped(without(model, everything, traced.pieces))
 
 
 def _removals(
@@ -144,12 +145,6 @@ def _refusal(faulty: Sequence[Group], chosen: Mapping[str, Channels], why: str) 
         f"channels: the channels of {names[0]} cannot be removed: {why}; write channels:SHARE%:"
         + ":".join(f"{name}=dense" for name in names)
     )
-
-
-def _shape(model: fx.GraphModule) -> tuple[int, ...]:
-    """Of the input, without the batch axis, as it was captured."""
-    given = next(node for node in model.graph.nodes if node.op == "placeholder")
-    return tuple(given.meta["tensor_meta"].shape[1:])
 
 
 def _left(channels: int, setting: Channels) -> int:

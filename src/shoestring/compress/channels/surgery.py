@@ -7,7 +7,6 @@ import numpy as np
 import torch
 import torch_pruning as tp
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
 from shoestring.graph.capture import example_input
 from shoestring.graph.channels import IN, SPLIT, Place, is_depthwise
@@ -34,13 +33,6 @@ def without(gm: fx.GraphModule, removal: Removal, pieces: Mapping[str, tuple[int
     small.graph.lint()
     small.recompile()
     return small
-
-
-def reshaped(gm: fx.GraphModule, shape: tuple[int, ...]) -> fx.GraphModule:
-    """`gm`, its nodes with the shapes that they have on an input of `shape`."""
-    with torch.no_grad():
-        ShapeProp(gm).propagate(example_input(gm, shape))
-    return gm
 
 
 def unchanged(

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
 from shoestring.compress.structured_conv.decompose import Ends, channel_axis, pool, small, total, uneven
 from shoestring.compress.structured_conv.shape import Layer, Shape
-from shoestring.graph.capture import example_input
+from shoestring.graph.capture import reshaped
 from shoestring.graph.sums import POOL, TOTAL
 
 
@@ -27,10 +26,7 @@ def decomposed(gm: fx.GraphModule, shapes: Mapping[str, Shape]) -> fx.GraphModul
         gm.set_submodule(path, small(layer, shape))
     gm.graph.lint()
     gm.recompile()
-    given = next(node for node in gm.graph.nodes if node.op == "placeholder").meta["tensor_meta"].shape[1:]
-    with torch.no_grad():
-        ShapeProp(gm).propagate(example_input(gm, tuple(given)))
-    return gm
+    return reshaped(gm)
 
 
 def _put_before(gm: fx.GraphModule, node: fx.Node, layer: Layer, shape: Shape) -> None:
