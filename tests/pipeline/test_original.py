@@ -17,7 +17,7 @@ from shoestring.core.errors import BadInput
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR
 from shoestring.deploy.rewrite import initialisers
 from shoestring.models import zoo
-from shoestring.pipeline.original import parse_shape, resolve
+from shoestring.pipeline.original import Original, parse_shape, resolve
 from shoestring.pipeline.post_training import outputs
 
 ROOT = Path(__file__).parents[1]
@@ -224,3 +224,10 @@ def test_bounds_of_an_exporter_are_constants(onnx_files: Mapping[str, Path]) -> 
     clips = [node for node in graph.graph.node if node.op_type == "Clip"]
     assert len(clips) == 3
     assert {name for node in clips for name in node.input[1:]} <= set(initialisers(graph))
+
+
+def test_noise_is_always_the_same(original: Original) -> None:
+    one, other = original.noise(), original.noise()
+    assert [x.shape for x in one] == [(1, 3, 32, 32)] * 4
+    assert all(np.array_equal(x, y) for x, y in zip(one, other, strict=True))
+    assert not np.array_equal(one[0], one[1])

@@ -14,7 +14,7 @@ from shoestring.deploy import runtimes
 from shoestring.deploy.normal_form import violations
 from shoestring.pipeline.device import here
 from shoestring.pipeline.original import Original, remade, resolve
-from shoestring.pipeline.structure import DECOMPOSED, DENSE8, noise, paying, takes, timed, variant, variants
+from shoestring.pipeline.structure import DECOMPOSED, DENSE8, paying, takes, timed, variant, variants
 
 DEPTHWISE = ("blocks.0.depthwise.0", "blocks.1.depthwise.0")
 
@@ -78,7 +78,7 @@ def test_every_form_computes_what_the_network_does(original: Original, runtime: 
     settings = assigned("n=2:c=0.5:all:stem.0=c0.7n2:classifier=c0.5")
     assert original.model is not None
     baked = structured_conv.apply(original.model, settings).bake()
-    inputs = noise(original)
+    inputs = original.noise()
     graph = variant(original, settings, inputs)
     assert violations(graph) == []
     (found,) = runtimes.get(runtime).open(graph.SerializeToString(), threads=1)(inputs[0])
@@ -109,6 +109,6 @@ def test_examples_for_explain(original: Original, onnx_files) -> None:
         "n=2": frozenset(DEPTHWISE),
         "c=0.5": frozenset({"blocks.0.project.0", "blocks.1.project.0"}),
     }
-    found = variants(original, noise(original))
+    found = variants(original, original.noise())
     assert list(found) == ["structured:n=2", "structured:c=0.5"]
-    assert variants(resolve(str(onnx_files["float"])), noise(original)) == {}
+    assert variants(resolve(str(onnx_files["float"])), original.noise()) == {}

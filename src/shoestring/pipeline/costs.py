@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from shoestring.compress import int8
 from shoestring.core.cost import Cost
 from shoestring.core.device import Device
@@ -70,7 +68,7 @@ def costs(
 def _table(
     original: Original, pattern: str, device: Device, progress: Callable[[float], object] | None
 ) -> LatencyTable:
-    noise = [np.random.default_rng(seed).standard_normal((1, *original.input), dtype=np.float32) for seed in range(4)]
+    noise = original.noise()
     precisions = int8.precisions(original.of_kinds(int8.CARD.kinds))
     variants = {sparsity.DENSE: calibrate(original.graph, noise, precisions).build()}
     variants |= sparsity.variants(original, noise, precisions, LEVELS, pattern)

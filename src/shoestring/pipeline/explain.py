@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-import numpy as np
-
 from shoestring.compress import METHODS, channels, int8, magnitude, structured_conv
 from shoestring.core.blocks import Blocks
 from shoestring.core.device import NO_EFFECT, RUNS, SLOWER, STORED_ONLY, Device
@@ -37,7 +35,7 @@ def explain(original: Original, device: Device, progress: Callable[[str, float],
     good for speed, and for nothing else."""
     report = progress or (lambda stage, share: None)
     precisions = int8.precisions(original.of_kinds(int8.CARD.kinds))
-    noise = [np.random.default_rng(seed).standard_normal((1, *original.input), dtype=np.float32) for seed in range(4)]
+    noise = original.noise()
     report("building the 8-bit network", 0.0)
     variants = {FLOAT: original.graph, int8.CARD.name: calibrate(original.graph, noise, precisions).build()}
     if device.runtime not in runtimes.STOCK:  # which multiply by zeros as by any other number

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from onnx import ModelProto
 from torch import fx, nn
 
@@ -45,6 +46,11 @@ class Original:
     preprocess: Mapping[str, Any] | None = None
     labels: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def noise(self) -> list[np.ndarray]:
+        """Four inputs of normal noise, float32 [1, *input], the same each time: to calibrate where only speed counts."""
+        seeds = map(np.random.default_rng, range(4))
+        return [random.standard_normal((1, *self.input), dtype=np.float32) for random in seeds]
 
     def of_kinds(self, kinds: Collection[str]) -> tuple[Layer, ...]:
         """The layers that a method for `kinds` can be applied to. What calls a function on a weight of its own is left

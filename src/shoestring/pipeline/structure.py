@@ -23,11 +23,6 @@ _SHOWN = 4  # names, in a sentence
 EXAMPLES = ("n=2", "c=0.5")  # settings for `explain` to tell of
 
 
-def noise(original: Original) -> list[np.ndarray]:
-    """Inputs to calibrate on where only speed matters."""
-    return [np.random.default_rng(seed).standard_normal((1, *original.input), dtype=np.float32) for seed in range(4)]
-
-
 def variant(original: Original, settings: Mapping[str, Setting], inputs: Sequence[np.ndarray]) -> ModelProto:
     """The network in 8 bits, its layers decomposed by `settings`: by the code that exports them, for speed only."""
     assert original.model is not None, "methods are applied to modules"
@@ -66,7 +61,7 @@ def timed(
     progress: Callable[[float], object] | None = None,
 ) -> LatencyTable:
     """Dense and decomposed, layer by layer; what stands beside a layer (`PATH_pool`) is its own."""
-    inputs = noise(original)
+    inputs = original.noise()
     dense = calibrate(original.graph, inputs, int8.precisions(original.of_kinds(int8.CARD.kinds))).build()
     variants = {DENSE8: dense, DECOMPOSED: variant(original, settings, inputs)}
     with pinned(device.threads):
