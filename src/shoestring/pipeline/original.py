@@ -48,7 +48,7 @@ class Original:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def noise(self) -> list[np.ndarray]:
-        """Four inputs of normal noise, float32 [1, *input], the same each time: to calibrate where only speed counts."""
+        """Four inputs of normal noise, float32 [1, *input], the same each time, to calibrate for speed only."""
         seeds = map(np.random.default_rng, range(4))
         return [random.standard_normal((1, *self.input), dtype=np.float32) for random in seeds]
 

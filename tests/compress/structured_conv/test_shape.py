@@ -20,7 +20,7 @@ def test_what_a_shape_says() -> None:
     assert shape.changes
     assert shape.pools
     assert shape.window == (2, 1)
-    assert [basis is None for basis in shape.span()] == [True, True, False, True]
+    assert [basis is None for basis in shape.projectors()] == [True, True, False, True]
     assert not Shape(4, (3, 3), 4, (3, 3)).changes
     channels = Shape(4, (), 2, ())
     assert channels.changes

@@ -24,7 +24,7 @@ def project(layer: nn.Module, c: int | None = None, n: int | None = None) -> Ten
     `shape_of`."""
     shape = shape_of(layer, c, n)
     weight = checked(layer).weight
-    return projected(weight.double(), shape.span()).to(weight.dtype)
+    return projected(weight.double(), shape.projectors()).to(weight.dtype)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ def residual(weight: Tensor, shape: Shape) -> Tensor:
     """The share of `weight` that is not structured: |W - P W| / |W|, a scalar from 0 to 1 with gradients. A weight of
     independent numbers begins at the root of 1 - c n^2 / (C N^2), which is 0.745 for n = 2 of 3 x 3. P is applied axis
     by axis and never built."""
-    rest = weight - projected(weight, shape.span())
+    rest = weight - projected(weight, shape.projectors())
     return rest.norm() / weight.norm().clamp_min(torch.finfo(weight.dtype).tiny)
 
 

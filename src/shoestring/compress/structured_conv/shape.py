@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from shoestring.compress.structured_conv.windows import differences, orthonormal, windows
+from shoestring.compress.structured_conv.windows import differences, projector, windows
 from shoestring.core.errors import BadInput
 
 Layer = nn.Conv1d | nn.Conv2d | nn.Linear
@@ -35,10 +35,10 @@ class Shape:
         """The taps of each axis over which those sums go."""
         return tuple(taps - kept + 1 for taps, kept in zip(self.taps, self.n, strict=True))
 
-    def span(self) -> tuple[Tensor | None, ...]:
-        """Orthonormal bases of the structured weights, for the axes of a weight [out, in, *taps]."""
+    def projectors(self) -> tuple[Tensor | None, ...]:
+        """Onto the structured weights, for the axes of a weight [out, in, *taps]."""
         axes = [(self.inputs, self.c), *zip(self.taps, self.n, strict=True)]
-        return (None, *(orthonormal(size, kept) if kept < size else None for size, kept in axes))
+        return (None, *(projector(size, kept) if kept < size else None for size, kept in axes))
 
     def boxes(self) -> tuple[Tensor | None, ...]:
         """Bases in which the coordinates are the weight of the layer behind the sums (`decompose`)."""

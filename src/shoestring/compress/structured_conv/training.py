@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,7 +38,7 @@ class Structure(nn.Module):
         self.register_buffer("put", torch.full((3,), torch.nan))
 
     def forward(self, weight: Tensor) -> Tensor:
-        return projected(weight, self.shape.span()) if self.on else weight
+        return projected(weight, self.shape.projectors()) if self.on else weight
 
 
 @dataclass
@@ -50,6 +50,7 @@ class Structuring(Applied):
     strength: float = 1.0
     _inputs: Sequence[np.ndarray] = ()
     _done: float = 0.0
+    _tick: int = -1
 
     @property
     def structured(self) -> bool:
@@ -87,15 +88,19 @@ class Structuring(Applied):
 
     def on_step(self, progress: float) -> None:
         self._done, tick = progress, int(progress * _NOTES + 1e-9)
-        for path, value in {} if self.structured else self._measured(tick):
-            self._steps()[path].noted[tick] = value
+        if tick == self._tick or self.structured:
+            return
+        self._tick = tick
+        steps = self._steps()
+        for path, value in self._measured().items():
+            steps[path].noted[tick] = value
 
     def freeze(self) -> None:
         """Puts the weights into the span, from where training goes on."""
         if self.structured:
             return
         steps, before = self._steps(), self._outputs()
-        for path, value in self._measured():
+        for path, value in self._measured().items():
             steps[path].put[:2] = torch.tensor([self._done, value])
         for step in steps.values():
             step.on = True
@@ -140,12 +145,10 @@ class Structuring(Applied):
         return found
 
     @torch.no_grad()
-    def _measured(self, tick: int | None = None) -> Iterator[tuple[str, float]]:
-        """Module path and residual; with `tick`, of those that have none for it."""
-        for path, step in self._steps().items():
-            if tick is None or step.noted[tick].isnan():
-                weight = checked(self.model.get_submodule(path)).weight
-                yield path, float(loss.residual(weight.detach(), step.shape))
+    def _measured(self) -> dict[str, float]:
+        """Module path to the residual of its weight as it is."""
+        weights = {path: checked(self.model.get_submodule(path)).weight for path in self.shapes}
+        return {path: float(loss.residual(weights[path], shape)) for path, shape in self.shapes.items()}
 
     @torch.no_grad()
     def _outputs(self) -> Tensor | None:

@@ -35,9 +35,10 @@ def differences(size: int, kept: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def orthonormal(size: int, kept: int) -> Tensor:
-    """[size, kept]: orthonormal columns that span those of `windows`."""
-    return torch.linalg.qr(differences(size, kept)).Q
+def projector(size: int, kept: int) -> Tensor:
+    """[size, size]: the orthogonal projection onto the span of `windows`. Training applies it at every step."""
+    basis = torch.linalg.qr(differences(size, kept)).Q
+    return basis @ basis.mT
 
 
 def coordinates(weight: Tensor, bases: Sequence[Tensor | None]) -> Tensor:
@@ -59,12 +60,10 @@ def combined(coordinates: Tensor, bases: Sequence[Tensor | None]) -> Tensor:
     return coordinates
 
 
-def projected(weight: Tensor, bases: Sequence[Tensor | None]) -> Tensor:
-    """The nearest weight in the span of `bases`, whose columns are orthonormal: in the weight's own type, with
-    gradients."""
+def projected(weight: Tensor, projectors: Sequence[Tensor | None]) -> Tensor:
+    """The nearest structured weight, in the weight's own type, with gradients; None leaves an axis as it is."""
     with torch.autocast(weight.device.type, enabled=False):  # in bfloat16 it would leave the span again
-        for axis, basis in enumerate(bases):
-            if basis is not None:
-                across = basis.to(weight)
-                weight = torch.tensordot(weight, across @ across.mT, ([axis], [0])).movedim(-1, axis)
+        for axis, along in enumerate(projectors):
+            if along is not None:
+                weight = torch.tensordot(weight, along.to(weight), ([axis], [0])).movedim(-1, axis)
     return weight
