@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from shoestring.compress import int8, structured_conv
-from shoestring.compress.structured_conv.method import _shape_of, sums
+from shoestring.compress.structured_conv.method import sums
 from shoestring.compress.structured_conv.settings import DENSE, Kept, Structured
+from shoestring.compress.structured_conv.shape import Shape
 from shoestring.core.errors import BadInput
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, Layer
 from shoestring.graph.capture import capture
@@ -49,7 +50,7 @@ def test_counts_of_whole_networks(factory, text, parameters, multiplies, adds) -
     naive = sum(found.adds[32] for found in counted.values())
     for layer in layers:
         if (kept := settings[layer.name].kept) != DENSE:
-            shape = _shape_of(layer, kept)
+            shape = Shape.of(layer.weight, kept.channels(layer.weight[1]), kept.n)
             naive += sums(layer, shape, naive=True) - sums(layer, shape)
     assert naive / 1e9 == pytest.approx(adds, abs=0.0006)
 

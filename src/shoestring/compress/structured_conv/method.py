@@ -59,7 +59,7 @@ def counts(layer: Layer, setting: Setting) -> Counts:
     kept = own(setting).kept
     if kept == DENSE:
         return dense(layer)
-    shape = _shape_of(layer, kept)
+    shape = Shape.of(layer.weight, kept.channels(layer.weight[1]), kept.n)
     weight = (layer.weight[0], shape.c, *shape.n)
     small = replace(layer, weight=weight, macs=layer.macs * math.prod(weight) // layer.weights)
     return dense(small) + Counts(adds={32: sums(layer, shape)})
@@ -104,12 +104,6 @@ def own(setting: Setting) -> Structured:
     if not isinstance(setting, Structured):
         raise BadInput(f"structured: {setting} is not a setting of structured")
     return setting
-
-
-def _shape_of(layer: Layer, kept: Kept) -> Shape:
-    inputs, taps = layer.weight[1], layer.weight[2:]
-    n = taps if kept.n is None else tuple(min(kept.n, size) for size in taps)
-    return Shape(inputs, taps, kept.channels(inputs) or inputs, n)
 
 
 def _pooled(layer: Layer, shape: Shape) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Shape: what is left of a kernel, and the bases that belong to it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -19,6 +20,15 @@ class Shape:
     taps: tuple[int, ...]
     c: int
     n: tuple[int, ...]
+
+    @classmethod
+    def of(cls, weight: Sequence[int], c: int | None, n: int | None) -> "Shape":
+        """Of a weight [out, in, *taps]: `c` of its inputs and `n` taps along each axis; None keeps all, and so does an
+        axis that has fewer."""
+        inputs, taps = weight[1], tuple(weight[2:])
+        return cls(
+            inputs, taps, inputs if c is None else c, tuple(size if n is None else min(n, size) for size in taps)
+        )
 
     @property
     def changes(self) -> bool:
@@ -58,11 +68,11 @@ def shape_of(layer: nn.Module, c: int | None = None, n: int | None = None) -> Sh
     shorter than `n` keeps its taps. Raises BadInput for other layers, numbers out of range, and fewer channels in more
     than one group, whose sums the paper does not define."""
     layer = checked(layer)
-    inputs, taps = layer.weight.shape[1], tuple(layer.weight.shape[2:])
+    inputs = layer.weight.shape[1]
     if c is not None and not 1 <= c <= inputs:
         raise BadInput(f"structured: c={c} of {inputs} input channels; give 1 to {inputs}")
     if n is not None and n < 1:
         raise BadInput(f"structured: n={n}; give the taps that each axis of the kernel keeps, 1 or more")
     if c not in (None, inputs) and getattr(layer, "groups", 1) > 1:
         raise BadInput("structured: the channels of a layer with groups cannot be summed over; leave c out")
-    return Shape(inputs, taps, c or inputs, tuple(size if n is None else min(n, size) for size in taps))
+    return Shape.of(layer.weight.shape, c, n)
