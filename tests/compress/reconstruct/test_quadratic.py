@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoestring.compress.reconstruct.moments import Moments
-from shoestring.compress.reconstruct.quadratic import Quadratic, refit, within
+from shoestring.compress.reconstruct.quadratic import Quadratic, refit
 
 
 def case(seed: int, positions: int = 200) -> tuple[np.ndarray, np.ndarray, Quadratic]:
@@ -81,16 +81,3 @@ def test_damping_is_the_ridge_that_it_says(share: float) -> None:
         constants.append(ours - quadratic.rows(one) - share * mean * (one - weight).square().sum(2))
     torch.testing.assert_close(constants[0], constants[1])
     torch.testing.assert_close(constants[0], constants[2])
-
-
-def test_within_a_subspace() -> None:
-    """Kernels that are sums of two fixed ones, as of a structured convolution: least squares on what those two make."""
-    x, y, quadratic = case(3)
-    basis = np.array([[1.0, 1, 1, 0, 0], [0, 0, 1, 1, 1]])
-    hessian, target = (part[0] for part in quadratic.damped(torch.zeros(2, 3, 5, dtype=torch.float64), 1e-9))
-    found = within(hessian, target, torch.from_numpy(basis))
-    for row in range(3):
-        weight, _, _ = best(basis @ x[0], y[0, row], np.arange(2))
-        np.testing.assert_allclose(found[row], weight, rtol=1e-2, atol=1e-3)
-    whole = within(hessian, target, torch.eye(5, dtype=torch.float64))
-    torch.testing.assert_close(whole, target)

@@ -67,10 +67,3 @@ def refit(hessian: Tensor, target: Tensor, keep: Tensor) -> Tensor:
                 solved = torch.cholesky_solve(pulled[rows][:, columns].mT, factor).mT
                 found[group, rows[:, None], columns] = solved
     return found
-
-
-def within(hessian: Tensor, target: Tensor, basis: Tensor) -> Tensor:
-    """The weight with the least error of those that `basis` [k, d] spans: the coefficients C [o, k] of W = C B. What a
-    structured convolution needs, whose kernels are sums of a few fixed ones."""
-    weighted = basis @ hessian
-    return torch.linalg.solve(weighted @ basis.mT, weighted @ target.mT).mT
