@@ -29,7 +29,7 @@ from shoestring.pipeline.pruning import Pruned, features, prune
 from shoestring.pipeline.receipt import Progress
 from shoestring.pipeline.samples import Samples
 from shoestring.pipeline.staircase import multiple
-from shoestring.pipeline.structure import left, paying
+from shoestring.pipeline.structure import left_dense, paying
 from shoestring.pipeline.trail import Recorder
 from shoestring.train.processes import join
 from shoestring.train.recipe import Recipe
@@ -108,10 +108,11 @@ def _in_modules(
     """`state` after one more method, applied to the torch model and trained."""
     card, settings = step.method.CARD, step.settings(state.original)
     if card.decomposes:
-        world, device, everything = join(), _device(how), settings  # of several processes one measures
-        timed = partial(paying, progress=lambda share: report("timing sums", share))
-        settings = world.told(timed(state.original, settings, device) if world.leader else None)
-        state = replace(state, told=(*state.told, *left(everything, settings, device)))
+        world, device, everything = join(), _device(how), settings
+        if world.leader:  # of several processes one measures
+            settings = paying(state.original, everything, device, lambda share: report("timing sums", share))
+        settings = world.told(settings)
+        state = replace(state, told=(*state.told, *left_dense(everything, settings, device)))
     student = state.original.model
     moves = (card.reshapes and not card.decomposes) or getattr(step.setting, "permute", False)
     if how.recipe is not None and how.recipe.features and moves:

@@ -91,7 +91,7 @@ def paying(
     return {name: replace(own, kept=DENSE) if name in slow else own for name, own in settings.items()}  # type: ignore[type-var]
 
 
-def left(asked: Mapping[str, Setting], settings: Mapping[str, Setting], device: Device) -> tuple[str, ...]:
+def left_dense(asked: Mapping[str, Setting], settings: Mapping[str, Setting], device: Device) -> tuple[str, ...]:
     """What a reader must know of the layers that `paying` took out of `asked`."""
     names = list(dict.fromkeys(name.partition(":")[0] for name in asked if asked[name] != settings[name]))
     if not names:
