@@ -108,11 +108,8 @@ def _in_modules(
     """`state` after one more method, applied to the torch model and trained."""
     card, settings = step.method.CARD, step.settings(state.original)
     if card.decomposes:
-        world, device, everything = join(), _device(how), settings
-        if world.leader:  # of several processes one measures
-            settings = paying(state.original, everything, device, lambda share: report("timing sums", share))
-        settings = world.told(settings)
-        state = replace(state, told=(*state.told, *left_dense(everything, settings, device)))
+        settings, told = _worthwhile(state.original, settings, how, report)
+        state = replace(state, told=(*state.told, *told))
     student = state.original.model
     moves = (card.reshapes and not card.decomposes) or getattr(step.setting, "permute", False)
     if how.recipe is not None and how.recipe.features and moves:
@@ -170,6 +167,18 @@ def _in_modules(
         dense=before if untouched else None,
         told=told,
     )
+
+
+def _worthwhile(
+    original: Original, settings: Mapping[str, Setting], how: Shaping, report: Progress
+) -> tuple[dict[str, Setting], tuple[str, ...]]:
+    """`settings` without what is not faster decomposed, and what a reader must know of that. Of several processes one
+    measures."""
+    world, device, chosen = join(), _device(how), dict(settings)
+    if world.leader:
+        chosen = paying(original, settings, device, lambda share: report("timing sums", share))
+    chosen = world.told(chosen)
+    return chosen, left_dense(settings, chosen, device)
 
 
 def _remade(before: Original, applied: Applied) -> Original:
