@@ -135,6 +135,19 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, float]], No
     return measures
 
 
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`bench()`: from now on plans are made on a machine where a layer takes 1 ms in fp32, half of it in 8 bits, and
+    nothing else takes any time. `bench({"stem.0": 3.0})`: other ms in 8 bits of single layers."""
+
+    def machine(eight: Mapping[str, float] | None = None) -> None:
+        monkeypatch.setattr("shoestring.pipeline.menus.latency_table", partial(_table, eight or {}))
+        for file in ("plan", "search"):
+            monkeypatch.setattr(f"shoestring.pipeline.{file}.against", partial(_against, eight or {}))
+
+    return machine
+
+
 def shorten_timing(patch: pytest.MonkeyPatch) -> None:
     from shoestring.measure.timing import Schedule
 
@@ -155,3 +168,24 @@ def _pretend(
         subject()
     samples = {name: milliseconds.get(name, 3.0) * np.exp(rng.normal(0, 0.001, 64)) for name in subjects}
     return Timings(samples, samples, dict.fromkeys(subjects, 1), schedule.threads)
+
+
+def _table(eight: Mapping[str, float], variants: Mapping[str, Any], names: Any, device: Any, progress: Any) -> Any:
+    from shoestring.deploy.grids import stored
+    from shoestring.pipeline.table import LatencyTable
+
+    weighted = stored(variants["int8"])
+    layers = {
+        n: {"fp32": 1.0, "int8": eight.get(n, 0.5)} if n in weighted else {"fp32": 0.0, "int8": 0.0} for n in names
+    }
+    totals = {option: sum(times[option] for times in layers.values()) for option in ("fp32", "int8")}
+    return LatencyTable(device.fingerprint, totals, layers, {"fp32": 0.0, "int8": 0.0})
+
+
+def _against(eight: Mapping[str, float], graphs: Mapping[str, Any], original: Any, threads: int) -> Any:
+    from shoestring.deploy.grids import stored
+
+    def ms(graph: Any) -> float:
+        return sum(1.0 if own.scales is None else eight.get(name, 0.5) for name, own in stored(graph).items())
+
+    return {name: ms(graph) for name, (graph, _) in graphs.items()}, ms(original)

@@ -1,7 +1,8 @@
 """Shoestring puts perception models on a budget and hands you the receipt.
 
-Every verb of the command line is a function here: `fit`, `explain`, `receipt`, `profile`, `run`, `devices`; and `load`
-opens an artifact. Importing this page loads neither torch nor a runtime; what a verb needs is loaded on its first use.
+Every verb of the command line is a function here: `fit`, `explain`, `receipt`, `profile`, `run`, `devices` (its --table
+is `staircases`); and `load` opens an artifact. Importing this page loads neither torch nor a runtime; what a verb needs
+is loaded on its first use.
 """
 
 from importlib import import_module
@@ -18,6 +19,7 @@ _ON_FIRST_USE = {
     "profile": "shoestring.cli.profile",
     "run": "shoestring.cli.run",
     "devices": "shoestring.cli.devices",
+    "staircases": "shoestring.cli.devices",
     "load": "shoestring.deploy.session",
 }
 
@@ -35,6 +37,7 @@ __all__ = [
     "profile",
     "receipt",
     "run",
+    "staircases",
 ]
 
 

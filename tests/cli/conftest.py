@@ -48,7 +48,7 @@ def resolve_once() -> Callable[..., Original]:
 def quick(timed, resolve_once, monkeypatch: pytest.MonkeyPatch) -> None:
     """Timings and memory made by hand: the subject takes 2 ms, fp32 4 ms, int8 3 ms."""
     monkeypatch.setattr("shoestring.pipeline.original.resolve", resolve_once)
-    timed({"subject": 2.0, "fp32": 4.0, "planned": 4.0, "fp32@onnxruntime": 4.0, "fp32@openvino": 4.0})
+    timed({"subject": 2.0, "fp32": 4.0, "fp32@onnxruntime": 4.0, "fp32@openvino": 4.0})
     monkeypatch.setattr("shoestring.pipeline.receipt.peak_mb", lambda *_: 60.0)
 
 

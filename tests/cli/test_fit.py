@@ -132,8 +132,12 @@ def test_a_network_that_is_not_square(fitting, photographs: Path, tmp_path: Path
     assert len(package.load(tmp_path / "x.shoe")(photographs / "ant" / "0.png")) == 5
 
 
-def test_beyond_reach_is_exit_3_with_the_closest_plan(fitting, tmp_path: Path) -> None:
-    ran = fitting("--budget", "latency<=0.001x")
+PLANNED = ("--without", "structured", "--without", "magnitude", "--rounds", 0)  # 8 bits and fp32, once
+
+
+def test_beyond_reach_is_exit_3_with_the_closest_plan(fitting, bench, tmp_path: Path) -> None:
+    bench()
+    ran = fitting("--budget", "latency<=0.001x", *PLANNED)
     assert (ran.code, ran.err) == (3, "")
     assert "FAILS  x.shoe on onnxruntime" in ran.out
     assert "Not met: latency" in ran.out
@@ -142,11 +146,82 @@ def test_beyond_reach_is_exit_3_with_the_closest_plan(fitting, tmp_path: Path) -
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_plan_that_changes_nothing_says_so(fitting, tmp_path: Path) -> None:
-    ran = fitting("--budget", "latency<=9x")
+def test_a_plan_that_changes_nothing_says_so(fitting, bench, tmp_path: Path) -> None:
+    bench()
+    ran = fitting("--budget", "latency<=9x", *PLANNED)
     assert ran.code == 0
-    assert ran.said == "warning: the plan leaves every layer in fp32: the file is the original"
+    assert ran.said == "warning: every layer stays in fp32: the file is the original"
     assert shoe.read(tmp_path / "x.shoe").provenance["methods"] == {}
+
+
+def test_a_plan_within_a_budget(fitting, bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of six layers of 1 ms, which take half of it in 8 bits: four of them do. What is left out is not even built."""
+    bench()
+    monkeypatch.setattr("shoestring.pipeline.menus.structure.variants", lambda *_: pytest.fail("left out"))
+    monkeypatch.setattr("shoestring.pipeline.planned.around", lambda *_: pytest.fail("no round was asked for"))
+    ran = fitting("--latency", "0.7x", *PLANNED, "--epochs", 0)
+    assert (ran.code, ran.err) == (0, "")
+    methods = shoe.read(tmp_path / "x.shoe").provenance["methods"]
+    assert list(methods.values()) == ["int8"] * 4
+    receipt = told(tmp_path)
+    assert receipt.verdict == HOLDS
+    assert [step.step for step in receipt.ledger] == ["original, fp32", "8 bits", "bits by layer", "reconstruction"]
+    assert "Planned on onnxruntime: int8 in 4, fp32 in 2 of 6 layers." in " ".join(ran.out.split())
+
+
+def test_rounds_plan_anew_around_what_came_of_a_plan(fitting, bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by default; as many as are asked for while each is better than the one before."""
+    from shoestring.pipeline import planned
+
+    bench()
+    rounds: list[Any] = []
+    monkeypatch.setattr(planned._Search, "around", lambda _, found: rounds.append(found) or found)
+    for options, better, expected in (((), True, 1), (("--rounds", 3), True, 3), (("--rounds", 3), False, 1)):
+        rounds.clear()
+        losses = iter(range(9) if better else range(9, 0, -1))  # the new one's, the one before's, and so on
+        monkeypatch.setattr(planned._Search, "loss", lambda *_, losses=losses: next(losses))
+        assert fitting("--latency", "0.7x", *PLANNED[:4], *options).code == 0
+        assert len(rounds) == expected
+
+
+def test_a_front(fitting, bench, tmp_path: Path) -> None:
+    """Five budgets from the loosest to the tightest, each with its file in one folder, and a page."""
+    bench()
+    ran = fitting("--budget", "latency=0.55x..0.9x", *PLANNED, "--epochs", 0, "--seconds", 1)
+    assert (ran.code, ran.err) == (0, "")
+    folder, front = tmp_path / "x.front", json.loads((tmp_path / "x.json").read_text())
+    limits = ["0.9x", "0.796x", "0.704x", "0.622x", "0.55x"]
+    files = [f"x-latency{limit}.shoe" for limit in limits]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*files, "front.html"])
+    assert not (tmp_path / "x.shoe").exists()
+    assert {point["file"] for point in front["points"]} == set(files)
+    assert {point["verdict"] for point in front["points"]} == {HOLDS}
+    quantised = [len(shoe.read(folder / name).provenance["methods"]) for name in files]
+    assert quantised == [2, 3, 4, 5, 6]  # by half a millisecond each, to 0.98 of the limit
+    page = (folder / "front.html").read_text()
+    assert all(name in page for name in files)
+    assert ran.out.splitlines()[-1].startswith(f"wrote {folder}: x-latency")
+
+
+def test_a_front_ends_where_no_plan_meets_the_budget(tiny: str, quick, bench, packed: Path, tmp_path: Path) -> None:
+    """From Python: a `FittedFront`; the last point is the closest plan, and the rest is told of."""
+    bench()
+    done = package.fit(
+        tiny,
+        data=packed,
+        input="3x32x32",
+        budget="latency=0.1x..0.6x",
+        runtime="onnxruntime",
+        calibration=8,
+        out=tmp_path / "x.shoe",
+        without="structured",
+        rounds=0,
+    )
+    assert [path.name for path in sorted(done.folder.iterdir())] == ["x-latency0.383x.shoe", "x-latency0.6x.shoe"]
+    assert [one.proposal.met for one in done.fitted] == [True, False]
+    (note,) = done.front.notes
+    assert note.startswith("latency<=0.383x cannot be met: on onnxruntime, latency<=")
+    assert note.endswith("Not tried: latency<=0.245x, latency<=0.157x, latency<=0.1x.")
 
 
 def test_pruned_in_one_shot(fitting, tiny: str, photographs: Path, tmp_path: Path) -> None:
@@ -236,7 +311,14 @@ BAD: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "unknown limit": (("--budget", "beauty<=2"), {}, "unknown limit 'beauty'"),
     "no meter": (("--budget", "energy<=2mJ"), {}, "energy cannot be limited here"),
     "two of a limit": (("--budget", "latency<=2ms", "--latency", "3ms"), {}, "limited twice"),
-    "front": (("--budget", "latency=1ms..3ms"), {}, "asks for a front"),
+    "front": (("--budget", "latency=1ms..3ms", "--method", "int8"), {}, "a front is planned"),
+    "fronts": (("--budget", "latency=1ms..3ms, size=1MB..2MB"), {}, "has 2 ranges"),
+    "front on nothing": (("--budget", "latency=1ms..3ms", "--runtime", "tvm"), {}, "unknown 'tvm'"),
+    "front nowhere": (("--budget", "latency=1ms..3ms", "--out", "nowhere/x.shoe"), {}, "there is no folder"),
+    "front in a file": (("--budget", "latency=1ms..3ms", "--out", "file.shoe"), {}, "file.front"),
+    "without": (("--without", "int4"), {}, "--without: unknown method 'int4'"),
+    "without all": (("--latency", "2ms", "--without", "int8"), {}, "int8 is what plans are made of"),
+    "rounds": (("--rounds", "-1"), {}, "--rounds"),
     "method": (("--method", "int4"), {}, "unknown method 'int4'"),
     "blocks": (("--method", "magnitude:32x1@50%"), {}, "write blocks.0.project.0=16x1@50%"),
     "methods": (("--method", "int8", "--method", "int8:full"), {}, "cannot be combined; give one of them"),
@@ -264,6 +346,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 and no more")
     (tmp_path / "x.shoe").write_bytes(b"an older file")
+    (tmp_path / "file.front").write_bytes(b"no folder")
     return tmp_path
 
 

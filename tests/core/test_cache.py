@@ -2,7 +2,10 @@
 
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -111,3 +114,97 @@ def test_a_reader_never_sees_half_an_entry(root: Path) -> None:
             writer.wait()
     assert len(seen) == 2
     assert cache.load("tables", "a") in ([1], [200_000] * 200_000)
+
+
+HOLDER = """
+import sys, time
+from shoestring.core import cache
+with cache.lock("measuring"):
+    print("inside", flush=True)
+    sys.stdin.read()
+    cache.store("tables", "a", "from the other process")
+"""
+
+
+@contextmanager
+def another_process() -> Iterator[subprocess.Popen[str]]:
+    """It holds the lock until its input is closed, or it is killed."""
+    command = [sys.executable, "-c", HOLDER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "inside\n"
+        try:
+            yield holder
+        finally:
+            holder.kill()
+
+
+def waiting(entered: threading.Event) -> threading.Thread:
+    """A thread of ours that wants the lock."""
+
+    def enter() -> None:
+        with cache.lock("measuring"):
+            entered.set()
+
+    thread = threading.Thread(target=enter, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_lock_is_waited_for_until_the_other_process_is_done() -> None:
+    entered = threading.Event()
+    with another_process() as holder:
+        thread = waiting(entered)
+        assert not entered.wait(0.3)
+        assert cache.load("tables", "a") is None
+        holder.stdin.close()
+        assert entered.wait(20)
+        assert cache.load("tables", "a") == "from the other process"
+        thread.join()
+
+
+def test_a_killed_process_holds_nothing() -> None:
+    entered = threading.Event()
+    with another_process() as holder:
+        thread = waiting(entered)
+        assert not entered.wait(0.1)
+        holder.kill()
+        assert entered.wait(20)
+        thread.join()
+
+
+def test_another_lock_is_another_lock() -> None:
+    with another_process(), cache.lock("downloading"):
+        pass
+
+
+def test_who_is_inside_may_enter_again_and_others_wait_for_the_outermost() -> None:
+    entered = threading.Event()
+    with cache.lock("measuring"):
+        with cache.lock("measuring"), cache.lock("measuring"):
+            pass
+        thread = waiting(entered)
+        assert not entered.wait(0.1)
+    thread.join(20)
+    assert entered.is_set()
+
+
+def test_an_error_inside_passes_through_and_opens_the_lock() -> None:
+    for _ in range(2):
+        with pytest.raises(OSError, match="of the body"), cache.lock("measuring"):
+            raise OSError("of the body")
+    with another_process():  # which got it
+        pass
+
+
+def test_without_a_place_or_locks_everybody_is_let_in(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with another_process(), monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "fcntl", None)  # as on Windows
+        with cache.lock("measuring"), cache.lock("measuring"):
+            pass
+    elsewhere = root.parent / "file"
+    elsewhere.write_text("not a folder")
+    monkeypatch.setenv("SHOESTRING_CACHE", str(elsewhere))
+    with cache.lock("measuring"), cache.lock("measuring"):
+        pass
+    assert elsewhere.read_text() == "not a folder"

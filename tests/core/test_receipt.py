@@ -20,6 +20,7 @@ from shoestring.core.receipt import (
     Quality,
     Receipt,
     Speedup,
+    Step,
     Subject,
 )
 
@@ -37,6 +38,7 @@ FULL = Receipt(
     layers=(LayerTime("stem", 0.25, 0.125),),
     notes=("No training was done.",),
     micronet=Measurement(0.297, "", 1, 0.297, 0.297, "0.65M of 6.9M parameters", "paper"),
+    ledger=(Step("original", 3.0, 16_000_000, 100.0), Step("int8", 2.0, 4_000_000, 98.0, False, "lost too much")),
 )
 
 TEXT = st.text(max_size=8)
@@ -80,6 +82,7 @@ RECEIPTS = st.builds(
     layers=some(LayerTime),
     notes=st.lists(TEXT, max_size=2).map(tuple),
     micronet=st.none() | made(Measurement),
+    ledger=some(Step),
 )
 
 
@@ -112,13 +115,14 @@ def test_fields_with_a_default_may_be_absent() -> None:
         ("layers",),
         ("notes",),
         ("micronet",),
+        ("ledger",),
         ("subject", "peak_mb"),
         ("quality", "agreement"),
         ("speedup", 0, "split"),
     ):
         del at(data, path[:-1])[path[-1]]
     receipt = Receipt.from_json(data)
-    assert (receipt.layers, receipt.notes, receipt.subject.peak_mb) == ((), (), None)
+    assert (receipt.layers, receipt.notes, receipt.ledger, receipt.subject.peak_mb) == ((), (), (), None)
     assert (receipt.quality and receipt.quality.agreement, receipt.speedup[0].split) == (None, {})
 
 
@@ -154,7 +158,9 @@ def test_other_schemas_are_refused(schema: Any) -> None:
 # The places that have a type: below `device` any JSON may stand.
 TYPED = [path for path in places(written()) if path[:1] != ("device",) or len(path) == 1]
 NULLABLE = {"peak_mb", "quality", "cpu_ms", "realisation", "agreement", "divergence", "got", "met", "micronet"}
-DEFAULTED = {*NULLABLE - {"got", "met"}, "best", "note", "split", "layers", "notes"}
+# Optional elsewhere: a receipt may have no quality (and says so), each step of a ledger has one.
+REQUIRED = {("quality",), *(("ledger", index, "quality") for index in range(len(FULL.ledger)))}
+DEFAULTED = {*NULLABLE - {"got", "met"}, "best", "note", "split", "layers", "notes", "ledger", "kept"}
 
 
 def kind(value: Any) -> str:
@@ -181,7 +187,7 @@ def test_another_kind_of_value_is_refused_everywhere(path: tuple[Any, ...]) -> N
 
 @pytest.mark.parametrize("path", TYPED, ids=str)
 def test_null_is_refused_unless_it_says_something(path: tuple[Any, ...]) -> None:
-    if path and path[-1] in NULLABLE:
+    if path and path[-1] in NULLABLE and path not in REQUIRED - {("quality",)}:
         assert at(written(Receipt.from_json(replaced(path, None))), path) is None
     else:
         refused(replaced(path, None))
@@ -191,7 +197,7 @@ def test_null_is_refused_unless_it_says_something(path: tuple[Any, ...]) -> None
 def test_a_missing_field_is_named_unless_it_has_a_default(path: tuple[Any, ...]) -> None:
     data = written()
     del at(data, path[:-1])[path[-1]]
-    if path != ("quality",) and (path[-1] in DEFAULTED or path[-2:-1] == ("split",)):
+    if path not in REQUIRED and (path[-1] in DEFAULTED or path[-2:-1] == ("split",)):
         assert isinstance(Receipt.from_json(data), Receipt)
     else:
         refused(data, path[-1])

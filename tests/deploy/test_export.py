@@ -1,6 +1,7 @@
 """Exported files, against torch's own outputs."""
 
 import logging
+from collections import OrderedDict
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ from shoestring.core.errors import BadInput
 from shoestring.deploy import runtimes
 from shoestring.deploy.export import export
 from shoestring.deploy.rewrite import IR_VERSION, OPSET, shapes
+from shoestring.graph.sums import FeatureSum
 
 
 @pytest.mark.parametrize("runtime", runtimes.installed(runtimes.STOCK))
@@ -45,6 +47,14 @@ def test_names_are_module_paths(floats: ModelProto) -> None:
     assert activations[:2] == ["stem.1/clip", "depthwise.0/clip"] and "grouped/sigmoid" in activations
     for node in floats.graph.node:
         assert list(node.output) in ([node.name], ["output"])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_single_window_of_channels(bias: bool) -> None:
+    """The sum over all of them is a layer like any other, with nothing to cut out or put together."""
+    layers = OrderedDict(fc_total=FeatureSum(8, 8**-0.5), fc=nn.Linear(1, 5, bias))
+    graph = export(nn.Sequential(layers), (8,))
+    assert [node.name for node in graph.graph.node] == ["fc_total", "fc"]
 
 
 class Undecided(nn.Module):

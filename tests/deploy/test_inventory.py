@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from shoestring.core.layer import OTHER, Layer
 from shoestring.deploy.export import export
 from shoestring.deploy.inventory import inventory
-from shoestring.deploy.rewrite import tidy
+from shoestring.deploy.rewrite import strip_weights, tidy
 from shoestring.graph.capture import capture
 from shoestring.graph.fold import fold
 from shoestring.graph.inventory import inventory as torch_inventory
@@ -40,6 +40,28 @@ def test_the_layers_are_those_of_the_torch_model(network: nn.Module, floats: Mod
     assert sum(layer.macs for layer in ours) == sum(layer.macs for layer in theirs) > 0
     assert [layer.op for layer in ours if not layer.weight].count("Add") == 1
     assert not any("clip" in layer.name or "relu" in layer.name for layer in ours)  # they belong to their layers
+
+
+def test_sums_are_known_by_their_weights(build: Build) -> None:
+    """The same number over and over, and no bias; what was taken out of a graph is not known."""
+    nodes = [
+        helper.make_node("Conv", ["x", "sum.weight"], ["1"], group=4),
+        helper.make_node("Conv", ["1", "one.weight"], ["2"], group=4),
+        helper.make_node("Conv", ["2", "none.weight"], ["3"]),
+        helper.make_node("Conv", ["3", "third.weight"], ["4"]),
+        helper.make_node("Conv", ["4", "moved.weight", "bias"], ["y"]),
+    ]
+    constants = {
+        "sum.weight": np.ones((4, 1, 3, 3), np.float32),
+        "one.weight": np.full((4, 1, 1, 1), 0.5, np.float32),
+        "none.weight": np.zeros((4, 4, 1, 1), np.float32),
+        "third.weight": np.full((4, 4, 1, 1), 1, np.float32) + np.eye(4, dtype=np.float32)[..., None, None],
+        "moved.weight": np.ones((4, 4, 1, 1), np.float32),
+        "bias": np.ones(4, np.float32),
+    }
+    model = tidy(build(nodes, constants, [1, 4, 6, 6], [1, 4, 4, 4]))
+    assert [layer.name for layer in inventory(model) if layer.fixed] == ["sum", "one"]
+    assert [layer.name for layer in inventory(strip_weights(model)) if layer.fixed] == ["one"]  # too small to take
 
 
 def test_activations_and_poolings_are_told_alike(network: nn.Module, floats: ModelProto) -> None:

@@ -1,6 +1,7 @@
 """The parity gate, shown to find what it is for: each fault is planted in a runtime that is otherwise exact."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from onnx import ModelProto, helper, load_from_string, numpy_helper
 from shoestring.core.contract import capabilities
 from shoestring.core.device import WRONG
 from shoestring.core.errors import NotMet
-from shoestring.core.precision import INT8, INT8_SAFE16, Precision
+from shoestring.core.precision import FLOAT, INT8, INT8_SAFE16, Precision
 from shoestring.deploy import parity, runtimes
 from shoestring.deploy.parity import MEAN_STEPS, Parity, compare, gate
 from shoestring.deploy.quantize import quantise
@@ -44,12 +45,11 @@ def test_a_file_of_ours_passes(
     assert [layer for layer in layers if "/" not in layer][:2] == ["input_QuantizeLinear", "stem.1"]
     assert layers[-1] == "head" and {"project.0", "reduce", "expand", "grouped"} <= set(layers)
     assert len(layers) == 1 + sum(node.op_type == "QuantizeLinear" for node in model.graph.node)
-    floats16 = (
-        graph == "mixed" and runtimes.get(runtime).default_precision() == "bf16"
-    )  # what float nodes are computed in
     for edge in compared.edges:
         assert edge.max_steps <= 1, edge
-        assert edge.mean_steps < (0.5 if floats16 else 0.001) and (floats16 or edge.equal > 0.999), edge
+        assert edge.mean_steps < 0.001 and edge.equal > 0.999, edge
+    # Freely, the runtime computes float nodes as it likes to.
+    floats16 = graph == "mixed" and runtimes.get(runtime).default_precision() == "bf16"
     assert compared.output < (0.1 if floats16 else 0.01)
 
 
@@ -59,14 +59,15 @@ def tampered(monkeypatch: pytest.MonkeyPatch, change: Callable[[ModelProto], Non
     def get(name: str) -> Any:
         real = runtimes.get(name)
 
-        def run(onnx: bytes, threads: int = 1, literal: bool = False) -> runtimes.Session:
+        def run(onnx: bytes, threads: int = 1, precision: str = "default", literal: bool = False) -> runtimes.Session:
             model = load_from_string(onnx)
             if not literal:
                 change(model)
-            session: runtimes.Session = real.open(model.SerializeToString(), threads=threads, literal=literal)
+            how = {"threads": threads, "precision": precision, "literal": literal}
+            session: runtimes.Session = real.open(model.SerializeToString(), **how)
             return session
 
-        return SimpleNamespace(open=run, default_precision=real.default_precision)
+        return SimpleNamespace(open=run)
 
     monkeypatch.setattr(parity, "get", get)
 
@@ -197,13 +198,41 @@ def test_nothing_compared_passes() -> None:
     gate(Parity("onnxruntime", (), 0.0))
 
 
-@pytest.mark.parametrize(
-    ("precision", "mean", "worst", "passes"),
-    [("fp32", 0.004, 1, True), ("fp32", 0.1, 1, False), ("bf16", 0.1, 1, True), ("bf16", 0.1, 60, False)],
-)
-def test_float_nodes_in_bfloat16_may_round_but_not_saturate(
-    precision: str, mean: float, worst: float, passes: bool
-) -> None:
-    edge = parity.EdgeParity("a", mean, worst, 0.9)
-    found = Parity("openvino", (edge,), 0.0, precision=precision).first_divergence
-    assert (found is None) == passes
+@pytest.mark.parametrize(("mean", "passes"), [(0.004, True), (0.006, False)])
+def test_an_edge_may_differ_by_a_few_codes_in_a_thousand(mean: float, passes: bool) -> None:
+    edge = parity.EdgeParity("a", mean, 1, 0.99)
+    assert (Parity("openvino", (edge,), 0.0).first_divergence is None) == passes
+
+
+def deep(build: Build) -> ModelProto:
+    """Two layers in 8 bits, four in floats, one in 8 bits: what bfloat16 rounds off in each float layer adds up."""
+    rng = np.random.default_rng(0)
+    weights = {f"{name}.weight": rng.normal(0, 0.25, (16, 16, 1, 1)).astype(np.float32) for name in "abcdefg"}
+    edges = pairwise(["x", *"abcdef", "y"])
+    nodes = [
+        helper.make_node("Conv", [reads, name], [writes]) for (reads, writes), name in zip(edges, weights, strict=True)
+    ]
+    model = tidy(build(nodes, weights, [1, 16, 8, 8], [1, 16, 8, 8]))
+    ranges = dict.fromkeys(("x", "a", "b", "f", "y"), (-4.0, 4.0))
+    return quantise(model, ranges, dict.fromkeys("abcdefg", FLOAT) | dict.fromkeys("abg", INT8_SAFE16))
+
+
+@pytest.mark.parametrize("runtime", runtimes.installed(runtimes.STOCK))
+def test_layers_in_floats_are_compared_in_float32(build: Build, runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the runtime would lower them to bfloat16, codes behind them move by a good part of a step."""
+    model, noise = deep(build), list(np.random.default_rng(1).normal(0, 1, (4, 1, 16, 8, 8)).astype(np.float32))
+    compared = compare(model, runtime, noise)
+    gate(compared)
+    assert [edge.layer for edge in compared.edges][1:] == ["a", "b", "f", "g"]
+    module = runtimes.get(runtime)
+    opened = module.open
+
+    def freely(onnx: bytes, precision: str = "default", **how: Any) -> runtimes.Session:
+        session: runtimes.Session = opened(onnx, **how)
+        return session
+
+    monkeypatch.setattr(module, "open", freely)
+    lowered = compare(model, runtime, noise)
+    edges = {edge.layer: edge.mean_steps for edge in lowered.edges}
+    assert (edges["f"] > 10 * MEAN_STEPS) == (module.default_precision() == "bf16")
+    assert lowered.moved == compared.moved

@@ -18,9 +18,10 @@ from shoestring.deploy import matmul_nbits, runtimes, shoe
 from shoestring.deploy.normal_form import violations
 from shoestring.pipeline.asked import asked
 from shoestring.pipeline.device import here
-from shoestring.pipeline.fit import Request, fit
+from shoestring.pipeline.fit import fit
 from shoestring.pipeline.learned import Learned, learn, lowered
 from shoestring.pipeline.original import Original
+from shoestring.pipeline.request import Request
 from shoestring.pipeline.samples import Samples
 from shoestring.train.recipe import Recipe
 
@@ -199,7 +200,9 @@ def test_a_fit_writes_low_bits_packed_and_cleans_up(original, training, timed, t
 
 
 def test_a_process_that_only_helps_stops_after_training(original, training, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("shoestring.pipeline.fit.learn", lambda *_: Learned(onnx.ModelProto(), {}, 1.0, leader=False))
+    monkeypatch.setattr(
+        "shoestring.pipeline.making.learn", lambda *_: Learned(onnx.ModelProto(), {}, 1.0, leader=False)
+    )
     request = Request(tmp_path / "x.shoe", methods=("lsq",), recipe=RECIPE, runtime="onnxruntime")
     assert fit(original, training, request) is None
     assert not request.out.exists()

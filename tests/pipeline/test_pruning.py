@@ -21,10 +21,11 @@ from shoestring.deploy.normal_form import violations
 from shoestring.deploy.weights import weights
 from shoestring.pipeline.asked import asked
 from shoestring.pipeline.cases import case_of
-from shoestring.pipeline.fit import Fitted, Request, fit
+from shoestring.pipeline.fit import Fitted, fit
 from shoestring.pipeline.notes import zeroed
 from shoestring.pipeline.original import Original, resolve
 from shoestring.pipeline.pruning import Pruned, multiplications, prune, pruned_layers, zeros
+from shoestring.pipeline.request import Request
 from shoestring.pipeline.samples import Samples
 
 PROJECTS = ["blocks.0.project.0", "blocks.1.project.0"]  # what is neither first, last nor depthwise

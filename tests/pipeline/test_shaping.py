@@ -23,8 +23,9 @@ from shoestring.deploy.normal_form import violations
 from shoestring.deploy.weights import weights
 from shoestring.pipeline.cases import case_of
 from shoestring.pipeline.costs import Prices
-from shoestring.pipeline.fit import Fitted, Request, fit
+from shoestring.pipeline.fit import Fitted, fit
 from shoestring.pipeline.original import Original, resolve
+from shoestring.pipeline.request import Request
 from shoestring.pipeline.samples import Samples
 from shoestring.train.recipe import Recipe
 
@@ -217,12 +218,54 @@ def test_a_run_that_was_stopped_goes_on(fitting, samples: Samples, tmp_path: Pat
 
 def test_an_onnx_file_cannot_learn(fitting, onnx_files) -> None:
     theirs = resolve(str(onnx_files["float"]))
-    for methods in (("ltp",), ("magnitude:4x1@50%",)):
+    for methods in (("ltp",), ("magnitude:4x1@50%",), ("structured:n=2:all",)):
         with pytest.raises(
             BadInput, match=r"works on torch modules, and an .onnx file has none; .* magnitude --epochs 0"
         ):
             fitting(*methods, original=theirs)
     assert fitting("magnitude:4x1@50%", original=theirs, recipe=None).trail is None
+
+
+def test_an_onnx_file_is_decomposed(fitting, onnx_files, tmp_path: Path) -> None:
+    """Without training, as the torch model is, and then pruned; the file passes the parity gate."""
+    theirs = resolve(str(onnx_files["float"]))
+    names = [layer.name for layer in theirs.layers if "depthwise" in layer.name]
+    done = fitting("structured:n=2:all", "magnitude:4x1@50%:uniform", original=theirs, recipe=None)
+    found = codes(done)
+    for name in names:
+        assert found[name].shape == (16, 1, 2, 2)
+        assert found[f"{name}_pool"].shape == (16, 1, 2, 2)
+        assert np.ptp(found[f"{name}_pool"]) == 0
+    (project,) = (name for name in found if "blocks.0" in name and "project" in name)
+    assert FOUR.sparsity(found[project]) == pytest.approx(0.5)
+    assert done.parity.first_divergence is None
+    told = shoe.read(done.path).provenance["methods"]
+    assert [part.partition(":")[0] for part in told[names[0]].split(", ")] == ["structured", "int8"]
+    notes = " ".join(done.receipt.notes)
+    assert "Structure: 2 layers are a sum and a smaller layer" in notes
+    assert "which moved the outputs by" in notes
+    assert "US 2021/0374537" in notes
+    assert "Reconstructed without training: 6 layers" in notes
+    assert not (tmp_path / "x.structured.json").exists()
+
+
+def test_a_file_in_which_nothing_is_decomposed(fitting, onnx_files) -> None:
+    theirs = resolve(str(onnx_files["float"]))
+    with pytest.warns(NoEffectWarning, match="structured changed no layer"):
+        done = fitting("structured:n=3:all", original=theirs, recipe=None)
+    assert "Structure:" not in " ".join(done.receipt.notes)
+
+
+def test_layers_of_a_file_that_cannot_be_decomposed(fitting, onnx_files, monkeypatch) -> None:
+    """They stay, and the receipt says why."""
+    theirs = resolve(str(onnx_files["float"]))
+    first, second = (layer.name for layer in theirs.layers if "depthwise" in layer.name)
+    for room in ("structure", "decomposing"):
+        monkeypatch.setattr(f"shoestring.pipeline.{room}.hindrances", lambda _: {second: "they are blue"})
+    done = fitting("structured:n=2:all", original=theirs, recipe=None)
+    assert codes(done)[first].shape == (16, 1, 2, 2)
+    assert codes(done)[second].shape == (16, 1, 3, 3)
+    assert f"Not decomposed, for they are blue: {second}." in done.receipt.notes
 
 
 def test_nothing_to_train_on(fitting, samples: Samples) -> None:

@@ -1,91 +1,24 @@
-"""The staircase, on curves made by hand and once really measured."""
+"""The staircase as it is measured: by a clock made by hand, and once really."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from shoestring.core import cache as cache_module
 from shoestring.core.device import Device
+from shoestring.core.staircase import MULTIPLES, WIDTHS, Staircase
 from shoestring.deploy import runtimes
 from shoestring.deploy.normal_form import violations
 from shoestring.pipeline import staircase as staircase_module
 from shoestring.pipeline.device import here
-from shoestring.pipeline.staircase import MULTIPLES, SIZES, WIDTHS, Staircase, envelope, multiple, network, worth
+from shoestring.pipeline.staircase import SIZES, multiple, network
 
 DEVICE = Device("a processor", ("avx2",), 2, 1, "onnxruntime", "1.0")
-
-
-def stairs(step: int) -> list[float]:
-    """Milliseconds of a kernel that works on `step` channels at a time."""
-    return [0.1 + 0.01 * step * -(-width // step) for width in WIDTHS]
-
-
-@pytest.mark.parametrize("step", [1, 8, 16, 32])
-def test_stairs_are_found(step: int) -> None:
-    assert worth(WIDTHS, stairs(step)) == step
-
-
-@pytest.mark.parametrize("step", [8, 16, 32])
-def test_noise_does_not_hide_them(step: int) -> None:
-    found = []
-    for seed in range(50):
-        noise = np.random.default_rng(seed).normal(1, 0.005, len(WIDTHS))
-        found.append(worth(WIDTHS, (np.array(stairs(step)) * noise).tolist()))
-    assert np.mean([one == step for one in found]) > 0.8
-
-
-@pytest.mark.parametrize("step", [2, 4])
-def test_small_stairs_are_not_worth_it(step: int) -> None:
-    """Half a step of few channels, on top of 32 and more, is less than what is measured."""
-    assert worth(WIDTHS, stairs(step)) == 1
-
-
-def test_widths_that_fall_behind() -> None:
-    """A kernel with a slow remainder: what is no multiple of 4 costs a third more, however wide."""
-    ms = [0.01 * width * (1 if width % 4 == 0 else 1.3) for width in WIDTHS]
-    assert worth(WIDTHS, ms) == 4
-
-
-def test_a_flat_curve_asks_for_nothing() -> None:
-    assert worth(WIDTHS, [1.0] * len(WIDTHS)) == 1
-
-
-def test_nothing_on_the_envelope() -> None:
-    """The nearest decides."""
-    ms = [1.0, *[2.0 + width % 16 for width in WIDTHS[1:-1]], 1.0]
-    assert worth(WIDTHS, ms) == 16
-
-
-def test_every_multiple_has_widths_of_its_own() -> None:
-    for low, high in zip(MULTIPLES, (*MULTIPLES[1:], 1000), strict=True):
-        assert any(width % low == 0 and width % high for width in WIDTHS[1:-1])
-    assert list(WIDTHS) == sorted(set(WIDTHS))
-
-
-def test_the_envelope_by_hand() -> None:
-    assert envelope([0, 1, 2, 4], [0.0, 5.0, 1.0, 3.0]) == [0.0, 0.5, 1.0, 3.0]
-    assert envelope([0, 1, 2], [2.0, 1.0, 2.0]) == [2.0, 1.0, 2.0]
-    ms = np.random.default_rng(0).random(len(WIDTHS)).tolist()
-    lowest = envelope(WIDTHS, ms)
-    for width, low in zip(WIDTHS, lowest, strict=True):  # the definition: the least of all mixes of two
-        mixes = [
-            ms[i] + (ms[j] - ms[i]) * (width - WIDTHS[i]) / (WIDTHS[j] - WIDTHS[i])
-            for i in range(len(WIDTHS))
-            for j in range(i + 1, len(WIDTHS))
-            if WIDTHS[i] <= width <= WIDTHS[j]
-        ]
-        assert low == pytest.approx(min(mixes))
-
-
-def test_the_mean_of_all_kinds_decides() -> None:
-    found = Staircase(
-        "here", WIDTHS, {"1x1": tuple(stairs(16)), "depthwise": tuple(stairs(16)), "3x3": tuple(stairs(1))}
-    )
-    assert found.multiples == {"1x1": 16, "depthwise": 16, "3x3": 1}
-    assert found.multiple == 16
 
 
 @pytest.mark.parametrize("kind", SIZES)
@@ -114,7 +47,7 @@ def test_measured_once_by_a_clock_that_counts_channels(monkeypatch: pytest.Monke
     told: list[float] = []
     found = staircase_module.staircase(DEVICE, told.append)
     assert asked == [[str(width) for width in WIDTHS]] * len(SIZES)
-    assert told[-1] == 1.0
+    assert (told[0], told[-1]) == (0.0, 1.0)
     assert found.multiple == 8
     assert set(found.multiples.values()) == {8}
     assert found.device == DEVICE.fingerprint
@@ -125,6 +58,22 @@ def test_measured_once_by_a_clock_that_counts_channels(monkeypatch: pytest.Monke
     file.write_text(json.dumps({"widths": "none"}))
     assert staircase_module.staircase(DEVICE) == found
     assert len(asked) == 2 * len(SIZES)
+
+
+def test_what_another_process_measured_meanwhile_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It held the lock, and what it measured is there when we get it."""
+    theirs = Staircase(DEVICE.fingerprint, WIDTHS, {"3x3": tuple(map(float, WIDTHS))})
+
+    @contextmanager
+    def lock(name: str) -> Iterator[None]:
+        assert name == cache_module.MEASURING
+        stored = staircase_module._stored
+        monkeypatch.setattr(staircase_module, "_stored", lambda key: stored(key) or theirs)
+        yield
+
+    monkeypatch.setattr(cache_module, "lock", lock)
+    monkeypatch.setattr(staircase_module, "_measure", lambda *_: pytest.fail("measured again"))
+    assert staircase_module.staircase(DEVICE) == theirs
 
 
 def test_a_real_measurement(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,12 @@ import torch
 from shoestring.compress import structured_conv
 from shoestring.compress.structured_conv.settings import DENSE
 from shoestring.core.device import Device
-from shoestring.deploy import runtimes
+from shoestring.deploy import parity, runtimes
 from shoestring.deploy.normal_form import violations
 from shoestring.pipeline.device import here
 from shoestring.pipeline.original import Original, remade, resolve
-from shoestring.pipeline.structure import DECOMPOSED, DENSE8, paying, takes, timed, variant, variants
+from shoestring.pipeline.structure import DECOMPOSED, DENSE8, paying, possible, takes, timed, variant, variants
+from shoestring.pipeline.table import WORTH, LatencyTable
 
 DEPTHWISE = ("blocks.0.depthwise.0", "blocks.1.depthwise.0")
 
@@ -87,6 +88,17 @@ def test_every_form_computes_what_the_network_does(original: Original, runtime: 
     assert np.abs(found - expected).max() < 0.05 * np.ptp(expected)
 
 
+@pytest.mark.parametrize("runtime", runtimes.installed())
+def test_a_file_passes_the_parity_gate(onnx_files, runtime: str) -> None:
+    theirs = resolve(str(onnx_files["old"]))
+    settings = structured_conv.assign(theirs.layers, structured_conv.parse("n=2:c=0.5:all"))
+    graph = variant(theirs, settings, theirs.noise())
+    assert violations(graph) == []
+    compared = parity.compare(graph, runtime, theirs.noise())
+    parity.gate(compared)
+    assert sum(edge.layer.endswith(("_pool", "_total", "_windows")) for edge in compared.edges) >= 4
+
+
 def test_sums_have_names_and_weights_of_their_own(original: Original, assigned) -> None:
     """The exporter stores equal constants once; each layer of a file has its own."""
     assert original.model is not None
@@ -109,6 +121,41 @@ def test_examples_for_explain(original: Original, onnx_files) -> None:
         "n=2": frozenset(DEPTHWISE),
         "c=0.5": frozenset({"blocks.0.project.0", "blocks.1.project.0"}),
     }
-    found = variants(original, original.noise())
-    assert list(found) == ["structured:n=2", "structured:c=0.5"]
-    assert variants(resolve(str(onnx_files["float"])), original.noise()) == {}
+    theirs = resolve(str(onnx_files["float"]))
+    for network in (original, theirs):
+        found = variants(network, network.noise())
+        assert list(found) == ["structured:n=2", "structured:c=0.5"]
+        assert all(violations(graph) == [] for graph in found.values())
+    assert [len(taken) for taken in takes(theirs).values()] == [2, 2]
+
+
+def test_what_a_file_cannot_have_is_said(original: Original, onnx_files, monkeypatch) -> None:
+    theirs = resolve(str(onnx_files["float"]))
+    settings = structured_conv.assign(theirs.layers, structured_conv.parse("n=2:all"))
+    first, second = (name for name, own in settings.items() if own.kept != DENSE)
+    assert possible(theirs, settings) == (settings, ())
+    monkeypatch.setattr("shoestring.pipeline.structure.hindrances", lambda _: {second: "they are blue", "other": "so"})
+    found, told = possible(theirs, settings)
+    assert changed(found) == {first: "n2"}
+    assert told == (f"Not decomposed, for they are blue: {second}.",)
+    assert takes(theirs)["n=2"] == {first}
+    assert possible(original, settings) == (settings, ())
+
+
+@pytest.mark.parametrize("name", ["float", "old"])
+def test_files_are_timed_too(onnx_files, device: Device, monkeypatch, name: str) -> None:
+    """What is decomposed is judged by its times, really measured."""
+    theirs = resolve(str(onnx_files[name]))
+    settings = structured_conv.assign(theirs.layers, structured_conv.parse("n=2"))
+    asked = {name for name, own in settings.items() if own.kept != DENSE}
+    seen = {}
+
+    def watched(*given: object) -> LatencyTable:
+        seen["table"] = timed(*given)  # type: ignore[arg-type]
+        return seen["table"]
+
+    monkeypatch.setattr("shoestring.pipeline.structure.timed", watched)
+    found = paying(theirs, settings, device)
+    times = {name: seen["table"].layers[name] for name in asked}
+    assert all(ms[form] > 0 for ms in times.values() for form in (DENSE8, DECOMPOSED))
+    assert set(changed(found)) == {name for name, ms in times.items() if ms[DECOMPOSED] <= WORTH * ms[DENSE8]}

@@ -18,11 +18,12 @@ from shoestring.deploy.weights import weights
 from shoestring.pipeline import untrained
 from shoestring.pipeline.asked import asked
 from shoestring.pipeline.costs import Prices
-from shoestring.pipeline.fit import Fitted, Request, fit
+from shoestring.pipeline.fit import Fitted, fit
 from shoestring.pipeline.original import Original, resolve
 from shoestring.pipeline.post_training import eight_bit, loss, outputs
 from shoestring.pipeline.pruning import prune
 from shoestring.pipeline.reconstruct import Reconstructed
+from shoestring.pipeline.request import Request
 from shoestring.pipeline.samples import Samples
 from shoestring.pipeline.untrained import better, made_up
 
@@ -198,6 +199,19 @@ def test_an_onnx_file(fitting: Fitting, onnx_files) -> None:
     raw = fitting("magnitude:4x1@50%:uniform", "int8:w5", original=theirs, reconstruct=False)
     assert "Reconstructed without training: 6 layers" in notes
     assert ours.receipt.quality.divergence < raw.receipt.quality.divergence
+
+
+def test_an_onnx_file_with_sums(fitting: Fitting, onnx_files) -> None:
+    """What stands behind sums is fitted to the original's outputs, as in a torch model; the sums are left alone."""
+    theirs = resolve(str(onnx_files["float"]))
+    ours = fitting("structured:n=2:all", original=theirs)
+    raw = fitting("structured:n=2:all", original=theirs, reconstruct=False)
+    assert "Reconstructed without training: 6 layers" in told(ours)
+    assert ours.receipt.quality.divergence < 0.8 * raw.receipt.quality.divergence
+    assert ours.parity.first_divergence is None
+    made = weights(graph(ours))
+    assert sum(np.ptp(value) == 0 for name, value in made.items() if name.endswith("_pool")) == 2
+    assert violations(graph(ours)) == []
 
 
 def test_trained_networks_are_left_alone(fitting: Fitting, many: Samples) -> None:

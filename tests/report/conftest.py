@@ -12,9 +12,11 @@ import pytest
 from rich.console import Console
 
 from shoestring.core.explanation import Effect, ExplainedLayer, Explanation
+from shoestring.core.front import Front, FrontPoint
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, Layer
 from shoestring.core.measurement import Measurement
 from shoestring.core.profile import Operator, Profile, Roof
+from shoestring.core.proposal import Considered, PlannedLayer, Proposal
 from shoestring.core.receipt import (
     FAILS,
     HOLDS,
@@ -25,6 +27,7 @@ from shoestring.core.receipt import (
     Quality,
     Receipt,
     Speedup,
+    Step,
     Subject,
 )
 
@@ -81,6 +84,12 @@ def holds() -> Receipt:
             "bf16 is emulated by onnxruntime: left out.",
         ),
         micronet=Measurement(0.4182, "", 1, 0.4182, 0.4182, "1.2M of 6.9M parameters and 286M of 1170M", "paper"),
+        ledger=(
+            Step("original", 5.613, 18_612_480, 100.0),
+            Step("int8", 2.514, 5_020_672, 98.31),
+            Step("structured:2x2 on 3 layers", 2.602, 4_104_192, 96.27, False, "slower than before"),
+            Step("magnitude:4x1@50%", 1.921, 4_873_216, 97.86),
+        ),
     )
 
 
@@ -119,6 +128,7 @@ def hostile(holds: Receipt) -> Receipt:
         layers=tuple(replace(item, name=HOSTILE + item.name) for item in holds.layers),
         notes=(HOSTILE,) * 3,
         micronet=replace(holds.micronet, how=HOSTILE),
+        ledger=tuple(replace(item, step=HOSTILE, note=HOSTILE) for item in holds.ledger),
     )
 
 
@@ -164,6 +174,100 @@ def profile() -> Profile:
     told = {**DEVICE, "runtime": "engine"}
     ranked = tuple(sorted(operators, key=lambda item: -item.ms))
     return Profile("mobilenet.shoe", told, 3.21, Roof(80.0, 12.5, "a loop"), ranked, ("Made by hand.",))
+
+
+def _planned(index: int) -> PlannedLayer:
+    """Of three layers one stays as it is, and has no other choice."""
+    scale, name = 0.9**index, f"blocks.{index // 10}.{index % 10}.{('depthwise', 'expand', 'project')[index % 3]}_conv"
+    dense = Considered("fp32", 0.2 * scale, 40_000 + index, 0.0)
+    if index % 3 == 0:
+        return PlannedLayer(name, (dense,), "fp32")
+    options = (
+        dense,
+        Considered("int8", 0.08 * scale, 10_000 + index, 0.0001, 0.00002),
+        Considered("magnitude:4x1@50%", 0.05 * scale, 6_000 + index, 0.0025, 0.0002),
+        Considered("magnitude:4x1@80%", 0.02 * scale, 3_000 + index, 0.04),
+    )
+    return PlannedLayer(name, options, "magnitude:4x1@50%", "int8")
+
+
+@pytest.fixture
+def proposal() -> Proposal:
+    """Twelve layers, of which eight are pruned; an output error of 12.3 %."""
+    return Proposal(
+        model="efficientnet_lite0",
+        budget="latency<=2ms, size<=4MB, quality>=-1pt",
+        device={**DEVICE, "runtime": "engine"},
+        layers=tuple(map(_planned, range(12))),
+        original={"latency": 5.613, "size": 18_612_480},
+        limits={"latency": 2.0, "size": 4e6, "loss": 0.02},
+        totals={"latency": 1.921, "size": 3_873_216, "loss": 0.0151},
+        prices={"latency": 0.012, "size": 0.0},
+        gap=0.0006,
+        methods=("magnitude:4x1@50%", "int8:blocks.0.*=dense"),
+        runtimes={
+            "engine": {"latency": 1.921, "size": 3_873_216, "loss": 0.0151},
+            "openvino": {"latency": 2.412, "size": 4_204_000, "loss": 0.0312},
+        },
+        notes=("No labels: quality is judged by the outputs.",),
+    )
+
+
+@pytest.fixture
+def hostile_proposal(proposal: Proposal) -> Proposal:
+    layers = tuple(
+        PlannedLayer(HOSTILE, (Considered(HOSTILE, 0.1, 10, 0.01, 0.001), Considered("b", 0.0, 0, 9e9)), HOSTILE, "b")
+        for _ in range(3)
+    )
+    odd = {HOSTILE: 1.0, "latency": 2.0}
+    return Proposal(
+        HOSTILE,
+        HOSTILE,
+        {HOSTILE: HOSTILE},
+        layers,
+        odd,
+        odd,
+        odd,
+        odd,
+        methods=(HOSTILE,),
+        runtimes={HOSTILE: odd},
+        met=False,
+        reason=HOSTILE,
+        notes=(HOSTILE,),
+    )
+
+
+@pytest.fixture
+def front(holds: Receipt) -> Front:
+    """Five points; the third is slower and worse than the second."""
+    told = (
+        (0.58, 1_210_000, 9.70, FAILS, 68.13, -6.70, -7.61, -5.82, False),
+        (0.87, 1_630_000, 6.45, HOLDS, 72.43, -2.40, -3.12, -1.71, False),
+        (1.13, 2_900_000, 4.97, HOLDS, 72.13, -2.70, -3.44, -2.03, True),
+        (1.62, 2_410_000, 3.46, HOLDS, 74.23, -0.60, -0.95, -0.25, False),
+        (2.31, 3_990_000, 2.43, NOISY, 74.63, -0.20, -0.51, 0.14, False),
+    )
+    points = tuple(
+        FrontPoint(f"net-{index}.shoe", f"latency<={ms:g}ms", "engine", ms, *rest)
+        for index, (ms, *rest) in enumerate(told)
+    )
+    note = "latency<=0.5ms cannot be met: the cheapest plan takes 0.55 ms."
+    return Front("net", "latency=0.5ms..2.5ms", DEVICE, points, holds.baselines, "top-1", "pt", (note,))
+
+
+@pytest.fixture
+def unjudged(front: Front) -> Front:
+    points = tuple(replace(point, quality=None, difference=None, low=None, high=None) for point in front.points)
+    return replace(front, points=points, metric="", unit="")
+
+
+@pytest.fixture
+def hostile_front(front: Front) -> Front:
+    points = tuple(
+        replace(point, file=HOSTILE, asked=HOSTILE, runtime=HOSTILE, verdict=HOSTILE) for point in front.points
+    )
+    baselines = tuple(replace(item, name=HOSTILE, runtime=HOSTILE) for item in front.baselines)
+    return Front(HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, points, baselines, HOSTILE, HOSTILE, (HOSTILE,))
 
 
 class Page(HTMLParser):

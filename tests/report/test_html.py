@@ -94,6 +94,28 @@ def test_every_layer_is_there_with_its_whole_name(holds: Receipt, read_page) -> 
     assert titles == [layer.name for layer in holds.layers]
 
 
+def test_the_ledger_tells_what_each_step_brought(holds: Receipt, bare: Receipt, read_page) -> None:
+    """Against the last step that was kept: the pruning builds on int8, not on what was taken back."""
+    document = receipt_html(holds)
+    inside = document.split('aria-label="The ledger"')[1].split("</table>")[0]
+    cells = re.findall(r"<td[^>]*><span[^>]*>([^<]*)</span>", inside)
+    assert cells == [
+        *("5.61", "18.6 MB", "100", "", "", ""),
+        *("2.51", "5.02 MB", "98.31", "2.23×", "−13.6 MB", "−1.69"),
+        *("2.60", "4.10 MB", "96.27", "0.97×", "−916 kB", "−2.04"),
+        *("1.92", "4.87 MB", "97.86", "1.31×", "−147 kB", "−0.45"),
+    ]
+    assert '<div class="nil">taken back: slower than before</div>' in inside
+    order = ["<h2>Budget", "<h2>What each step brought", "<h2>Where the speed comes from"]
+    assert sorted(order, key=document.index) == order
+    assert "What each step brought" not in read_page(receipt_html(bare)).text("h2")
+
+
+def test_a_ledger_with_hostile_names(hostile: Receipt, read_page) -> None:
+    titles = [found.get("title") for found in read_page(receipt_html(hostile)).find("span")]
+    assert clean(hostile.ledger[0].step) in titles
+
+
 def test_what_was_not_measured_is_said(bare: Receipt, read_page) -> None:
     text = read_page(receipt_html(bare)).text()
     assert "Quality was not measured" in text

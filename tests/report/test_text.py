@@ -1,5 +1,7 @@
 """The receipt in a terminal."""
 
+import re
+
 from rich.cells import cell_len
 
 from shoestring.core.receipt import Receipt
@@ -54,6 +56,21 @@ def test_the_micronet_score_says_what_it_is_made_of(holds: Receipt, bare: Receip
     text = " ".join(printed(print_receipt, holds).split())
     assert "MicroNet score 0.418: 1.2M of 6.9M parameters and 286M of 1170M" in text
     assert "MicroNet" not in printed(print_receipt, bare)
+
+
+def test_the_ledger_tells_what_each_step_brought(holds: Receipt, bare: Receipt, printed) -> None:
+    """Against the last step that was kept: the pruning builds on int8, not on what was taken back."""
+    lines = [re.split(r"\s{2,}", line.strip()) for line in printed(print_receipt, holds).splitlines()]
+    start = lines.index(["step", "ms", "size", "quality", "speed-up", "bytes", "points"])
+    assert [line for line in lines[start + 2 : start + 8] if len(line) > 3 or line[0] == "original"] == [
+        ["original", "5.61", "18.6 MB", "100"],
+        ["int8", "2.51", "5.02 MB", "98.31", "2.23×", "−13.6 MB", "−1.69"],
+        ["structured:2x2 on 3 layers", "2.60", "4.10 MB", "96.27", "0.97×", "−916 kB", "−2.04"],
+        ["magnitude:4x1@50%", "1.92", "4.87 MB", "97.86", "1.31×", "−147 kB", "−0.45"],
+    ]
+    text = " ".join(printed(print_receipt, holds).split())
+    assert "−2.04 taken back: slower than before magnitude:4x1@50%" in text
+    assert "speed-up  bytes" not in printed(print_receipt, bare)
 
 
 def test_notes_of_the_receipt_and_of_baselines(holds: Receipt, printed) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoestring.core.receipt import BudgetLine, Receipt
+from shoestring.core.receipt import BudgetLine, Receipt, Step
 from shoestring.report import wording
 
 
@@ -101,3 +101,33 @@ def test_a_baseline_is_the_best_of_its_name(holds: Receipt) -> None:
 def test_device_entries_are_flat_lines() -> None:
     device = {"isa": ("avx2", "fma"), "versions": {"a": "1", "b": None}, "peak_mb": 3, "capabilities": [{"x": 1}]}
     assert wording.device_facts(device) == [("isa", "avx2, fma"), ("versions", "a 1, b –"), ("peak mb", "3")]
+
+
+def test_capitals_leave_units_and_the_sign_of_numbers() -> None:
+    assert [wording.capital(name) for name in ("point", ">size", ">ms", ">95 %", "")] == [
+        "Point",
+        ">Size",
+        ">ms",
+        ">95 %",
+        "",
+    ]
+
+
+def test_a_step_is_compared_with_the_last_one_that_was_kept(holds: Receipt) -> None:
+    steps = (
+        Step("original", 4.0, 4000, 100.0),
+        Step("a", 2.0, 1000, 99.0),
+        Step("b", 2.5, 1500, 98.0, False, "slower"),
+        Step("c", 2.1, 900, 97.0, False),
+        Step("d", 1.0, 1000, 99.5, note="the rest"),
+    )
+    told = list(wording.ledger(replace(holds, ledger=steps)))
+    assert [step for step, _ in told] == list(steps)
+    assert [cells[3:] for _, cells in told] == [
+        ["", "", ""],
+        ["2.00×", "−3.00 kB", "−1.00"],
+        ["0.80×", "+500 B", "−1.00"],
+        ["0.95×", "−100 B", "−2.00"],
+        ["2.00×", "0 B", "+0.50"],
+    ]
+    assert [wording.remark(step) for step in steps] == ["", "", "taken back: slower", "taken back", "the rest"]

@@ -38,6 +38,7 @@ from shoestring.core.schema import one_line, parse_json
 
 if TYPE_CHECKING:
     from shoestring.pipeline.fit import Fitted
+    from shoestring.pipeline.front import FittedFront
 
 
 def fit(
@@ -61,31 +62,34 @@ def fit(
     recipe: Mapping[str, Any] | None = None,
     start: str | Path | None = None,
     reconstruct: bool = True,
+    without: str | Sequence[str] = (),
+    rounds: int = 1,
     seed: int = 0,
     report: Report | None = None,
-) -> "Fitted | None":
+) -> "Fitted | FittedFront | None":
     """Fits MODEL to `budget` and writes `out` (default: NAME.shoe here). `data`: images to train, calibrate and judge
     on, or `demo` for the photographs of installed packages; `judge`: others to judge on. `bits`: of single layers, by
     pattern (`{"stem.*": "w8a8"}`), for a method that knows bits. `epochs`: of training; `recipe`: how, the other fields
     of `train.recipe.Recipe` by name. `start`: weights of a point of a sparsity trail, whose zeros stay while it trains
     on. `reconstruct`: what no training makes up for is fitted, layer by layer, to the original's outputs; False shows
-    the raw damage. `seconds`: how long the receipt may time.
+    the raw damage. Without `method` the planner chooses: not among methods of `without`; `rounds`: how often, without
+    training, it plans anew around the network that came of a plan. `seconds`: how long the receipt may time.
 
-    Returns the receipt, the latency table and the plan; whether the budget holds is `.receipt.verdict`. None in a
-    process that torchrun started only to help with training. Raises BadInput, and NotMet when the runtime fails the
-    parity gate."""
+    Returns the receipt and the plan; whether the budget holds is `.receipt.verdict`. With a range in the budget
+    (`latency=0.5ms..3ms`): a fit for each of five budgets, in a folder, and their front. None in a process that
+    torchrun started only to help with training. Raises BadInput, and NotMet when the runtime fails the parity gate, and
+    when a limit is out of reach before any training."""
     from shoestring.image.fitting import image_task, labels, load  # loads what the verb needs, torch included
     from shoestring.image.samples import samples
-    from shoestring.pipeline.fit import Request
     from shoestring.pipeline.fit import fit as fitted
+    from shoestring.pipeline.front import fit_front, is_front
     from shoestring.pipeline.original import resolve
+    from shoestring.pipeline.request import Request
     from shoestring.train.recipe import Recipe
 
     limits = budget if isinstance(budget, Budget) else Budget.of(budget)
-    if fronts := [limit for limit in limits.limits if limit.upper is not None]:
-        raise BadInput(
-            f"--budget: {fronts[0]} asks for a front; fit one limit at a time, for example {fronts[0].name}<="
-        )
+    if is_front(limits) and method:
+        raise BadInput("--method: a front is planned, and with methods there is nothing to plan; leave --method out")
     original = resolve(model, None if weights is None else str(weights), input)
     task = image_task(original)
     dataset = load(data, demo, task)
@@ -103,9 +107,12 @@ def fit(
         preprocess=task.preprocess,
         labels=labels(task, dataset),
         reconstruct=reconstruct,
+        without=(without,) if isinstance(without, str) else tuple(without),
+        rounds=rounds,
     )
     judged = None if judge is None else task.load(judge)
-    return fitted(original, samples(dataset, task, calibration, seed, judged, train=epochs > 0), request, report)
+    given = samples(dataset, task, calibration, seed, judged, train=epochs > 0)
+    return (fit_front if is_front(limits) else fitted)(original, given, request, report)
 
 
 def _with_bits(methods: tuple[str, ...], bits: Mapping[str, str]) -> tuple[str, ...]:
@@ -173,6 +180,12 @@ def fit_command(
             help="Without training, fit layer by layer to the original's outputs, or show the raw damage.",
         ),
     ] = True,
+    without: Annotated[
+        list[str] | None, typer.Option(help="A method that the planner leaves out; may be repeated.")
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(help="How often, without training, to plan anew around what came of a plan.", min=0)
+    ] = 1,
     features: Annotated[
         list[str] | None, typer.Option(help="A layer whose outputs follow the original's; may be repeated.")
     ] = None,
@@ -181,9 +194,7 @@ def fit_command(
     html: Html = None,
 ) -> int:
     """Fits a model to a budget: measures, plans, compresses, exports, and proves it with a receipt."""
-    from shoestring.report.html import receipt_html
-    from shoestring.report.text import print_receipt
-    from shoestring.report.trail import print_trail, trail_html
+    from shoestring.pipeline.front import FittedFront
 
     require_cpu(device)
     require_places(json, html)
@@ -214,11 +225,33 @@ def fit_command(
             recipe=recipe,
             start=start,
             reconstruct=reconstruct,
+            without=without or (),
+            rounds=rounds,
             seed=seed,
             report=report,
         )
     if done is None:
         return 0  # this process only helped to train
+    return _told(done, json, html) if isinstance(done, FittedFront) else _proved(done, json, html)
+
+
+def _told(done: "FittedFront", json: Path | None, html: Path | None) -> int:
+    """Shows a front. Fails when no point holds."""
+    from shoestring.report.front import front_html, print_front
+
+    write_json(json, done.front.to_json())
+    write_text(html or done.folder / "front.html", front_html(done.front))
+    print_front(done.front, console())
+    typer.echo(f"wrote {done.folder}: {', '.join(point.file for point in done.front.points)}")
+    return 0 if any(point.verdict == HOLDS for point in done.front.points) else 3
+
+
+def _proved(done: "Fitted", json: Path | None, html: Path | None) -> int:
+    """Shows the receipt. Fails when it does."""
+    from shoestring.report.html import receipt_html
+    from shoestring.report.text import print_receipt
+    from shoestring.report.trail import print_trail, trail_html
+
     # Written first: whoever reads the terminal may stop reading (`| head`).
     write_json(json, done.receipt.to_json())
     if html is not None:

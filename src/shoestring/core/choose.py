@@ -162,11 +162,11 @@ def _would_do(menus: Sequence[Menu], limits: Mapping[str, float]) -> str:
             for menu in menus
         ]
         with contextlib.suppress(NotMet):
-            told.append(f"{name}<={_up(choose(priced, others).loss)}")
+            told.append(f"{name}<={up(choose(priced, others).loss)}")
     return f"one of these would do: {', '.join(told)}" if told else "more than one of them must give way"
 
 
-def _up(number: float) -> str:
+def up(number: float) -> str:
     """Four digits, not below the number."""
     shown = f"{number:.4g}"
     if float(shown) >= number or not number:

@@ -93,9 +93,26 @@ class LayerTime:
 
 
 @dataclass(frozen=True)
+class Step:
+    """A line of the ledger: the network after one more `step` of the way from the original. `latency_ms`: timed in
+    turns with the other lines, on the subject's runtime (the original: on the best stock one); `size_bytes`: of its
+    weights in the file; `quality`: per cent of the original's outputs kept on calibration inputs that nothing was
+    fitted to. `kept`: False for a step that did not pay and was taken back; what follows builds on the line before
+    it. `note`: why."""
+
+    step: str
+    latency_ms: float
+    size_bytes: int
+    quality: float
+    kept: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Receipt:
     """`device`: processor, isa, threads, batch, versions. `notes`: what a reader must know (random weights, no
-    training, a runtime left out and why). `micronet`: the score of the subject as it is exported."""
+    training, a runtime left out and why). `micronet`: the score of the subject as it is exported. `ledger`: what each
+    step of the way brought, the original first; empty where nobody kept one."""
 
     device: Mapping[str, Any]
     subject: Subject
@@ -107,6 +124,7 @@ class Receipt:
     layers: tuple[LayerTime, ...] = ()
     notes: tuple[str, ...] = ()
     micronet: Measurement | None = None
+    ledger: tuple[Step, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": SCHEMA, **asdict(self)}

@@ -91,11 +91,12 @@ def _name_windows(graph: ModelProto, total: NodeProto) -> None:
     """What makes windows of channels (`graph.sums`) is called after its layer, like the sum over the first of them."""
     makers = {name: node for node in graph.graph.node for name in node.output}
     joined = next(node for node in graph.graph.node if total.output[0] in node.input)
+    if joined.op_type != "Concat":  # a single window, of all channels
+        return
     layer = total.name.removesuffix(TOTAL)
     parts = {"first": makers[total.input[0]], "windows": joined}
-    if len(joined.input) == 2:
-        parts["difference"] = gained = makers[joined.input[1]]
-        parts |= {"high": makers[gained.input[0]], "low": makers[gained.input[1]]}
+    parts["difference"] = gained = makers[joined.input[1]]
+    parts |= {"high": makers[gained.input[0]], "low": makers[gained.input[1]]}
     for name, node in parts.items():
         if node.op_type in ("Slice", "Sub", "Concat"):
             node.name = f"{layer}_{name}"

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from onnx import ModelProto, NodeProto
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from shoestring.core.layer import LINEAR, OTHER, Layer, conv_kind
 from shoestring.deploy.rewrite import ACTIVATIONS, WEIGHTED, attributes, shapes
@@ -17,8 +18,13 @@ _POOLINGS = ("AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool", "Re
 
 def inventory(model: ModelProto) -> tuple[Layer, ...]:
     """Layers in graph order, named after their nodes. An activation right after a weighted node belongs to it; what
-    only quantises is none. Shapes must have been inferred."""
-    return tuple(layer for _, layer in layers_of_nodes(model))
+    only quantises is none. One without a bias whose float weights are all the same is a sum (`graph.sums`): `fixed`.
+    Shapes must have been inferred."""
+    sums = {tensor.name for tensor in model.graph.initializer if _of_a_sum(tensor)}
+    return tuple(
+        replace(layer, fixed=bool(layer.weight) and not layer.bias and node.input[1] in sums)
+        for node, layer in layers_of_nodes(model)
+    )
 
 
 def layers_of_nodes(model: ModelProto) -> list[tuple[NodeProto, Layer]]:
@@ -42,6 +48,14 @@ def layers_of_nodes(model: ModelProto) -> list[tuple[NodeProto, Layer]]:
                 weighted[node.output[0]] = len(found)
             found.append((node, _layer(node, known, constants)))
     return found
+
+
+def _of_a_sum(tensor: TensorProto) -> bool:
+    """Weights that are one number over and over; a weight that was taken out (`rewrite.strip_weights`) is none."""
+    if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < 2 or tensor.doc_string == "stripped":
+        return False
+    values = numpy_helper.to_array(tensor)
+    return bool(values.flat[0]) and not np.ptp(values)
 
 
 def _layer(node: NodeProto, known: Mapping[str, tuple[int, ...]], constants: Mapping[str, tuple[int, ...]]) -> Layer:

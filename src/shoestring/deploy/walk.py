@@ -3,6 +3,7 @@
 Where all that a graph still needs is in one tensor, its values can be kept and the walk goes on from there.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -29,6 +30,12 @@ class Walk:
     def inputs(self) -> int:
         """How many there are."""
         return len(self._values)
+
+    def first(self, count: int) -> "Walk":
+        """The same place with the first inputs only."""
+        fewer = copy.copy(self)
+        fewer._values = self._values[:count]
+        return fewer
 
     def read(self, names: Sequence[str]) -> Iterator[list[np.ndarray]]:
         """The tensors `names`, for one input after the other."""

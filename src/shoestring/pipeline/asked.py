@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from types import ModuleType
 
-from shoestring.compress import METHODS
+from shoestring.compress import METHODS, int8
 from shoestring.compress.method import Setting
 from shoestring.core.errors import BadInput
 from shoestring.core.layer import Layer
 from shoestring.pipeline.original import Original
-from shoestring.pipeline.plan import INT8
 from shoestring.train.recipe import Recipe
 
 
@@ -50,7 +49,7 @@ def asked(original: Original, methods: tuple[str, ...], recipe: Recipe | None = 
     if len(bits) > 1:
         raise BadInput(f"--method: {' and '.join(one.method.CARD.name for one in bits)} both decide on bits; give one")
     ordered = sorted((one for one in found if one.shapes), key=lambda one: _place(one, found))
-    ordered += bits or [_one(INT8)]
+    ordered += bits or [_one(int8.CARD.name)]
     if recipe is not None and not any(one.method.CARD.trains or one.shapes for one in ordered):
         trained = ", ".join(n for n, m in METHODS.items() if m.CARD.trains or m.CARD.prunes or m.CARD.reshapes)
         name = ordered[-1].method.CARD.name

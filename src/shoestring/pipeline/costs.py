@@ -60,7 +60,7 @@ def costs(
     for pattern in dict.fromkeys(patterns.values()):
         names = [name for name, own in patterns.items() if own == pattern]
         table = _table(original, str(pattern), device, progress)
-        found.update((name, _cost(table, name, str(pattern))) for name in names)
+        found.update((name, cost_of(table, name, str(pattern))) for name in names)
         dense = table.totals[sparsity.DENSE]
     return Prices(found, dense)
 
@@ -76,7 +76,7 @@ def _table(
         return latency_table(variants, [layer.name for layer in original.layers], device, progress=progress)
 
 
-def _cost(table: LatencyTable, layer: str, pattern: str) -> Cost:
+def cost_of(table: LatencyTable, layer: str, pattern: str) -> Cost:
     times = table.layers[layer]
     levels = [level for level in LEVELS if sparsity.option(level, pattern) in times]
     ms = [times[sparsity.DENSE], *(times[sparsity.option(level, pattern)] for level in levels)]

@@ -1,17 +1,27 @@
 """Explain: before any training, what each method would really do to each layer here, with the measured cost."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 
 from shoestring.compress import METHODS, channels, int8, magnitude, structured_conv
 from shoestring.core.blocks import Blocks
+from shoestring.core.budget import Budget
 from shoestring.core.device import NO_EFFECT, RUNS, SLOWER, STORED_ONLY, Device
+from shoestring.core.errors import BadInput
 from shoestring.core.explanation import UNKNOWN, Effect, ExplainedLayer, Explanation
 from shoestring.core.layer import CONV, LINEAR, Layer
+from shoestring.core.proposal import Proposal
 from shoestring.deploy import runtimes
 from shoestring.measure.machine import pinned
 from shoestring.pipeline import sparsity, structure
+from shoestring.pipeline.asked import asked
+from shoestring.pipeline.device import here
 from shoestring.pipeline.original import Original
-from shoestring.pipeline.post_training import calibrate
+from shoestring.pipeline.plan import FIRST, LIMITED, ground
+from shoestring.pipeline.post_training import calibrate, eight_bit
+from shoestring.pipeline.receipt import Progress
+from shoestring.pipeline.samples import Samples
+from shoestring.pipeline.search import Settled, settle
 from shoestring.pipeline.table import FLOAT, WORTH, LatencyTable, latency_table
 
 LOW = "w4a4"  # the bits that stand for all below 8
@@ -62,6 +72,57 @@ def explain(original: Original, device: Device, progress: Callable[[str, float],
     totals = {"original" if option == FLOAT else _pattern(option): ms for option, ms in table.totals.items()}
     notes = (*_notes(original, device), *_gains(original, table, shapes))
     return Explanation(original.name, device.to_json(), layers, totals, notes)
+
+
+def proposed(  # noqa: PLR0913 - what a user may ask for
+    original: Original,
+    samples: Samples,
+    budget: Budget,
+    runtime: str | None = None,
+    threads: int = 1,
+    without: Collection[str] = (),
+    progress: Progress | None = None,
+) -> Proposal:
+    """The plan that `fit` would begin with: from measured costs and losses, corrected by timing its draft. Nothing is
+    applied. Where quality alone is limited, `fit` looks for the plan by making some; here is the first that it makes.
+    Raises BadInput for what cannot be planned."""
+    report = progress or (lambda stage, share: None)
+    if unplanned := [limit.name for limit in budget.limits if limit.name not in LIMITED]:
+        raise BadInput(f"--budget: {unplanned[0]} is measured, and cannot be planned for; give {', '.join(LIMITED)}")
+    if ranges := [limit for limit in budget.limits if limit.upper is not None]:
+        raise BadInput(f"--budget: {ranges[0]} is a range; explain tells of one plan, give one limit")
+    network = eight_bit(original, samples)
+    where = ground(original, network, samples, budget, runtime, threads, without, report)
+    loss = FIRST if not budget.get("latency") and budget.get("quality") else None
+    settled = settle(where, budget, samples, report, loss)
+    legal = (f"{name}: {METHODS[name].CARD.legal}." for name in methods(settled) if METHODS[name].CARD.legal)
+    return replace(settled.proposal, notes=(*legal, *_unjudged(budget)))
+
+
+def methods(settled: Settled) -> list[str]:
+    """Names of the methods of a plan, in the order in which they apply."""
+    return [step.method.CARD.name for step in settled.steps]
+
+
+def _unjudged(budget: Budget) -> list[str]:
+    """What a plan does not say."""
+    if budget.get("quality") is None:
+        return []
+    return ["Quality is judged when the network has been made; a plan knows the errors of outputs only."]
+
+
+def require_effect(texts: tuple[str, ...], original: Original, runtime: str | None, threads: int) -> None:
+    """Raises BadInput for a method of `texts` that takes no time off on `runtime` (any, where none is given)."""
+    devices = [here(name, threads) for name in ([runtime] if runtime else runtimes.installed())]
+    for step in asked(original, texts) if texts else ():
+        if not step.method.CARD.prunes:
+            continue
+        for feature in {step.method.feature(setting) for setting in step.settings(original).values()}:
+            said = [device.verdict(feature) for device in devices]
+            if all(entry is not None and entry.verdict == NO_EFFECT for entry in said):
+                note = next(entry.note for entry in said if entry is not None)
+                where = runtime or "any runtime here"
+                raise BadInput(f"--method: {step.setting} has no effect on {where} ({feature}: {note}); leave it out")
 
 
 def _takes(original: Original) -> dict[str, frozenset[str]]:

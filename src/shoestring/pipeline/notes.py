@@ -6,14 +6,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from shoestring.compress import METHODS
+from shoestring.core.budget import Budget
 from shoestring.core.device import Device
 from shoestring.core.receipt import Receipt
 from shoestring.deploy import parity
 from shoestring.deploy.matmul_nbits import OPERATOR
-from shoestring.pipeline.learned import Learned
+from shoestring.pipeline.making import Made
 from shoestring.pipeline.original import Original
-from shoestring.pipeline.plan import Chosen
-from shoestring.pipeline.post_training import EightBit
+from shoestring.pipeline.plan import propose
+from shoestring.pipeline.planned import Planned
 from shoestring.pipeline.pruning import Pruned, first_call, multiplications
 from shoestring.pipeline.reconstruct import Reconstructed
 from shoestring.pipeline.samples import Samples
@@ -25,17 +26,16 @@ _TINY = 1e-30  # an error that is none
 _WORTH_A_WORD = 1.03  # smaller differences to dense 8 bits come and go with the weather
 
 
-def how(
-    samples: Samples, network: EightBit, chosen: Chosen, learned: Learned | None, pruned: Pruned | None = None
-) -> tuple[str, ...]:
+def how(samples: Samples, made: Made) -> tuple[str, ...]:
     """How the file came to be: by training, or without."""
+    network, learned, pruned = made.network, made.learned, made.pruned
     if learned is None:
         epochs = pruned.epochs if pruned else 0.0
         done = f"Trained for {_epochs(epochs)}; then" if epochs else "No training was done:"
         tried = ", ".join(f"{name} {points:.1f} pt" for name, points in network.tried.items()) or "no other was tried"
-        fewer = {name: bits for name, bits in network.bits.items() if bits < 8 and name in chosen.quantised}
+        fewer = {name: bits for name, bits in network.bits.items() if bits < 8}
         return (
-            f"{done} {len(chosen.quantised)} of {len(chosen.picks)} layers in 8 bits, calibrated on "
+            f"{done} {len(made.quantised)} of {len(made.picks)} layers in 8 bits, calibrated on "
             f"{len(samples.calibration)} inputs.",
             f"Ranges by {network.rule} (divergence on held-out inputs: {tried}).",
             *_stored(Counter(fewer.values())),
@@ -146,8 +146,8 @@ def worse(receipt: Receipt) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def what(original: Original, samples: Samples, chosen: Chosen, compared: parity.Parity) -> tuple[str, ...]:
-    """What was looked at before it was measured."""
+def what(original: Original, samples: Samples, plan: Planned | None, compared: parity.Parity) -> tuple[str, ...]:
+    """What was looked at before it was measured, and where it came from."""
     equal = 100 * min(edge.equal for edge in compared.edges) if compared.edges else 100.0
     notes = [
         f"Parity gate: {len(compared.edges)} edges, at least {equal:.2f} % of an edge's codes equal to the "
@@ -157,6 +157,32 @@ def what(original: Original, samples: Samples, chosen: Chosen, compared: parity.
         notes.append("The weights are random: speed is measured, quality is not.")
     elif samples.targets is None:
         notes.append(f"No labels: judged by divergence from the original on {len(samples.judgement)} inputs.")
-    if not chosen.met:
-        notes.append(f"No plan meets the budget: {chosen.reason}. This is the fastest one.")
+    if plan is not None:
+        notes += _planned(plan)
     return tuple(notes)
+
+
+def _planned(plan: Planned) -> list[str]:
+    proposal = plan.proposal
+    taken = Counter(layer.pick.partition("@")[0] for layer in proposal.layers)
+    told = ", ".join(f"{option} in {count}" for option, count in taken.most_common())
+    notes = [f"Planned on {proposal.device['runtime']}: {told} of {len(proposal.layers)} layers.", *plan.told]
+    if not proposal.met:
+        notes.append(f"No plan meets the budget: {proposal.reason}. This is the closest one.")
+    return notes
+
+
+def rest(receipt: Receipt, plan: Planned | None) -> tuple[str, ...]:
+    """What a budget would have to be that holds, where quality is missed."""
+    lost = next((line for line in receipt.budget if line.limit == "quality" and line.met is False), None)
+    if plan is None or lost is None or lost.got is None or plan.proposal.totals["loss"] <= 0:
+        return ()
+    # Points are lost about as squares of errors grow.
+    allowed = plan.proposal.totals["loss"] * min(1.0, lost.asked / lost.got)
+    where = propose(plan.settled.where, Budget(), allowed)
+    if not where.met:
+        return ("The price of the rest: no plan is expected to lose so little; training may (--epochs).",)
+    return (
+        f"The price of the rest: {lost.asked:+g} {lost.unit} can be expected at about "
+        f"latency<={where.totals['latency']:.3g}ms on {where.device['runtime']}; training (--epochs) may do it here.",
+    )

@@ -54,8 +54,9 @@ class EightBit:
 
 def eight_bit(original: Original, samples: Samples, setting: Setting | None = None) -> EightBit:
     """The original, calibrated by a setting of `int8`; by the defaults without."""
-    precisions = int8.precisions(original.of_kinds(int8.CARD.kinds), setting)
-    network = calibrate(original.graph, samples.calibration, precisions)
+    layers = original.of_kinds(int8.CARD.kinds)
+    network = calibrate(original.graph, samples.calibration, int8.precisions(layers))
+    network = replace(network, precisions=int8.precisions(layers, setting))
     rule = None if setting is None else int8.rule(setting)
     return replace(network, rule=rule) if rule else with_best_rule(network)
 

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import ModelProto
 from torch import Tensor
 
-from shoestring.compress import METHODS
+from shoestring.compress import METHODS, int8
 from shoestring.compress.method import Setting, Weight
 from shoestring.core.cost import Cost
 from shoestring.core.layer import Layer
@@ -16,7 +16,6 @@ from shoestring.core.pattern import Pattern
 from shoestring.core.trail import Trail
 from shoestring.deploy.weights import weights, with_weights
 from shoestring.pipeline.original import Original
-from shoestring.pipeline.plan import INT8
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def written(settings: Mapping[str, Setting], pruned: Pruned | None) -> dict[str,
     decided on bits; what is written of `int8` is that."""
     found = {}
     for name, setting in settings.items():
-        told = [str(setting) if setting.method != INT8 or pruned is None else INT8]
+        told = [str(setting) if setting.method != int8.CARD.name or pruned is None else int8.CARD.name]
         if pruned is not None:
             zeros, shapes = pruned.settings, pruned.reshaped
             earlier = [*shapes.get(first_call(name, shapes), ()), *filter(None, [zeros.get(first_call(name, zeros))])]

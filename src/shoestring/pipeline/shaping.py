@@ -1,5 +1,5 @@
 """The methods that take channels or weights away, one after the other, before bits are decided: in training when there
-is a recipe, else in one shot."""
+is a recipe, else in one shot. An `.onnx` file is changed in its graph, which nothing can train."""
 
 import copy
 import json
@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import fx
 
+from shoestring.compress import structured_conv
 from shoestring.compress.method import Applied, Setting
 from shoestring.core.device import Device
 from shoestring.core.errors import BadInput, NoEffectWarning
@@ -22,15 +24,18 @@ from shoestring.models.weights import load_weights
 from shoestring.pipeline.allotment import allotted
 from shoestring.pipeline.asked import Asked
 from shoestring.pipeline.costs import ENGINE, Prices, costs
+from shoestring.pipeline.decomposing import decomposed
 from shoestring.pipeline.device import here
 from shoestring.pipeline.following import Place, follow
 from shoestring.pipeline.original import Original, remade
+from shoestring.pipeline.post_training import outputs
 from shoestring.pipeline.pruning import Pruned, features, prune
 from shoestring.pipeline.receipt import Progress
 from shoestring.pipeline.samples import Samples
 from shoestring.pipeline.staircase import multiple
-from shoestring.pipeline.structure import left_dense, paying
+from shoestring.pipeline.structure import left_dense, paying, possible
 from shoestring.pipeline.trail import Recorder
+from shoestring.pipeline.untrained import RUNTIME
 from shoestring.train.processes import join
 from shoestring.train.recipe import Recipe
 
@@ -60,9 +65,10 @@ def shape(
     if how.start is not None and not any(step.method.CARD.prunes for step in asked):
         raise BadInput(f"--from: {how.start} holds zeros for a method that prunes; add --method, as it was made with")
     for step in map(partial(_snapped, how), asked):
-        in_modules = how.recipe is not None or more or how.start is not None or not step.method.CARD.prunes
-        in_modules = in_modules or step.method.CARD.trains
-        if in_modules:
+        trained = how.recipe is not None or more or how.start is not None
+        if state.original.model is None and step.method.CARD.decomposes and not trained:
+            state = _in_graph(state, samples, step, how, report)
+        elif trained or not step.method.CARD.prunes or step.method.CARD.trains:
             shaped = _in_modules(original, state, samples, step, how, report)
             if shaped is None:
                 return None
@@ -71,6 +77,21 @@ def shape(
             found = _in_one_shot(state.original, samples, step, how, report)
             state = replace(found, reshaped=state.reshaped, dense=state.dense or found.dense, told=state.told)
     return state
+
+
+def _in_graph(state: Pruned, samples: Samples, step: Asked, how: Shaping, report: Progress) -> Pruned:
+    """`state` after its float graph was decomposed, as far as its layers can be made modules."""
+    before = state.original
+    settings, hindered = possible(before, step.settings(before))
+    chosen, slow = _worthwhile(before, settings, how, report)
+    report("decomposing", 0.0)
+    found, residuals = decomposed(before, chosen)
+    report("decomposing", 1.0)
+    ours, theirs = (outputs(network.graph, RUNTIME, samples.calibration) for network in (found, before))
+    moved = float(np.abs(ours - theirs).mean() / max(theirs.std(), 1e-12))
+    told = (*state.told, *hindered, *slow, *structured_conv.told({0.0: residuals} if residuals else {}, moved))
+    reshaped = {name: (*state.reshaped.get(name, ()), setting) for name, setting in chosen.items()}
+    return replace(state, original=found, reshaped=reshaped, dense=before.graph, told=told)
 
 
 def _in_one_shot(original: Original, samples: Samples, step: Asked, how: Shaping, report: Progress) -> Pruned:
@@ -106,21 +127,20 @@ def _in_modules(
     original: Original, state: Pruned, samples: Samples, step: Asked, how: Shaping, report: Progress
 ) -> Pruned | None:
     """`state` after one more method, applied to the torch model and trained."""
-    card, settings = step.method.CARD, step.settings(state.original)
+    card, settings, student = step.method.CARD, step.settings(state.original), state.original.model
+    if student is None:
+        raise BadInput(
+            f"{original.name}: {card.name} works on torch modules, and an .onnx file has none; give the torch model as "
+            "module:factory, or use --method structured or --method magnitude --epochs 0"
+        )
     if card.decomposes:
         settings, told = _worthwhile(state.original, settings, how, report)
         state = replace(state, told=(*state.told, *told))
-    student = state.original.model
     moves = (card.reshapes and not card.decomposes) or getattr(step.setting, "permute", False)
     if how.recipe is not None and how.recipe.features and moves:
         raise BadInput(
             f"--features: {step.setting} takes channels away or puts them in another order, so that layers cannot be "
             "compared one by one; leave --features out"
-        )
-    if student is None:
-        raise BadInput(
-            f"{original.name}: {card.name} works on torch modules, and an .onnx file has none; give the torch model as "
-            "module:factory, or use --method magnitude --epochs 0"
         )
     prices = None
     if how.start is not None and card.prunes:

@@ -1,6 +1,6 @@
 """Quick paired timing of graphs, for decisions on the way. The receipt has its own, longer contest."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 import numpy as np
@@ -17,17 +17,31 @@ def milliseconds(
     threads: int,
     seconds: float = 3.0,
     progress: Callable[[float], object] | None = None,
+    floats: Collection[str] = (),
 ) -> dict[str, float]:
-    """Median ms of each (graph, runtime), all with the same input, timed in turns."""
+    """Median ms of each (graph, runtime), all with the same input, timed in turns. `floats`: those that are computed
+    in fp32 where their runtime would lower them to something else by itself."""
     with pinned(threads):
         sessions = {
-            name: runtimes.get(runtime).open(graph.SerializeToString(), threads=threads)
+            name: runtimes.get(runtime).open(
+                graph.SerializeToString(), threads=threads, precision="fp32" if name in floats else "default"
+            )
             for name, (graph, runtime) in entrants.items()
         }
         x = np.zeros(next(iter(sessions.values())).inputs[0].shape, np.float32)
         subjects = {name: partial(session, x) for name, session in sessions.items()}
         timings = interleave(subjects, Schedule(seconds=seconds, threads=threads), progress)
     return {name: float(np.median(samples)) for name, samples in timings.primary().items()}
+
+
+def against(
+    graphs: Mapping[str, tuple[ModelProto, str]], original: ModelProto, threads: int
+) -> tuple[dict[str, float], float]:
+    """Median ms of each of `graphs` (graph, runtime), and of the original in fp32 on the stock runtime that is fastest
+    with it: what a receipt's `x` is relative to. All in turns."""
+    stock = {f"original on {name}": (original, name) for name in runtimes.installed(runtimes.STOCK)}
+    times = milliseconds({**graphs, **stock}, threads, floats=stock.keys())
+    return {name: times[name] for name in graphs}, min(times[name] for name in stock)
 
 
 def fastest(graph: ModelProto, threads: int) -> str:

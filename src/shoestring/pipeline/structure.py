@@ -9,11 +9,12 @@ from onnx import ModelProto
 
 from shoestring.compress import int8, structured_conv
 from shoestring.compress.method import Setting
-from shoestring.compress.structured_conv import Structured
+from shoestring.compress.structured_conv.method import own
 from shoestring.compress.structured_conv.settings import DENSE
 from shoestring.core.device import Device
 from shoestring.core.errors import NoEffectWarning
 from shoestring.measure.machine import pinned
+from shoestring.pipeline.decomposing import decomposed, hindrances
 from shoestring.pipeline.original import Original, remade
 from shoestring.pipeline.post_training import calibrate
 from shoestring.pipeline.table import WORTH, LatencyTable, latency_table
@@ -25,19 +26,21 @@ EXAMPLES = ("n=2", "c=0.5")  # settings for `explain` to tell of
 
 def variant(original: Original, settings: Mapping[str, Setting], inputs: Sequence[np.ndarray]) -> ModelProto:
     """The network in 8 bits, its layers decomposed by `settings`: by the code that exports them, for speed only."""
-    assert original.model is not None, "methods are applied to modules"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoEffectWarning)
-        made = remade(original, structured_conv.apply(original.model, settings).bake())  # type: ignore[arg-type]  # captured
+        if original.model is None:
+            made, _ = decomposed(original, settings)
+        else:
+            made = remade(original, structured_conv.apply(original.model, settings).bake())  # type: ignore[arg-type]  # captured
     return calibrate(made.graph, inputs, int8.precisions(made.of_kinds(int8.CARD.kinds))).build()
 
 
 def variants(original: Original, inputs: Sequence[np.ndarray]) -> dict[str, ModelProto]:
-    """Each of EXAMPLES, as an option, to the network in 8 bits with every layer decomposed that it is for. None for a
-    file, which has no modules, nor where there is no such layer."""
+    """Each of EXAMPLES, as an option, to the network in 8 bits with every layer decomposed that it is for. None where
+    there is no such layer."""
     found = {}
     for text, taken in takes(original).items():
-        if taken and original.model is not None:
+        if taken:
             layers = original.of_kinds(structured_conv.CARD.kinds)
             settings = structured_conv.assign(layers, structured_conv.parse(text))
             found[f"{structured_conv.CARD.name}:{text}"] = variant(original, settings, inputs)
@@ -46,12 +49,25 @@ def variants(original: Original, inputs: Sequence[np.ndarray]) -> dict[str, Mode
 
 def takes(original: Original) -> dict[str, frozenset[str]]:
     """Each of EXAMPLES to the layers that it changes."""
-    layers = original.of_kinds(structured_conv.CARD.kinds)
-    assigned = {text: structured_conv.assign(layers, structured_conv.parse(text)) for text in EXAMPLES if layers}
-    return {
-        text: frozenset(name for name, setting in settings.items() if setting.kept != DENSE)
-        for text, settings in assigned.items()
-    }
+    layers, found = original.of_kinds(structured_conv.CARD.kinds), {}
+    for text in EXAMPLES if layers else ():
+        settings, _ = possible(original, structured_conv.assign(layers, structured_conv.parse(text)))
+        found[text] = frozenset(name for name, setting in settings.items() if setting.kept != DENSE)
+    return found
+
+
+def possible(
+    original: Original, settings: Mapping[str, Setting]
+) -> tuple[dict[str, structured_conv.Structured], tuple[str, ...]]:
+    """`settings` without the layers of a file that cannot be decomposed, and what a reader must know of those."""
+    hindered = hindrances(original) if original.model is None else {}
+    reasons: dict[str, list[str]] = {}
+    found = {name: own(setting) for name, setting in settings.items()}
+    for name in found:
+        if name in hindered and found[name].kept != DENSE:
+            reasons.setdefault(hindered[name], []).append(name)
+            found[name] = replace(found[name], kept=DENSE)
+    return found, tuple(f"Not decomposed, for {reason}: {_some(names)}." for reason, names in reasons.items())
 
 
 def timed(
@@ -77,7 +93,7 @@ def paying(
     """`settings` without the layers that would not be faster on `device`, unless they were named or all were asked for.
     A layer that is called twice is judged by all its calls."""
     asked = {name: setting for name, setting in settings.items() if _asked(setting)}
-    if not asked or original.model is None:
+    if not asked:
         return dict(settings)
     table = timed(original, asked, device, progress)
     calls: dict[str, list[str]] = {}
@@ -96,10 +112,12 @@ def left_dense(asked: Mapping[str, Setting], settings: Mapping[str, Setting], de
     names = list(dict.fromkeys(name.partition(":")[0] for name in asked if asked[name] != settings[name]))
     if not names:
         return ()
-    shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-    return (f"Not decomposed, for they would not be faster on {device.runtime}: {shown}.",)
+    return (f"Not decomposed, for they would not be faster on {device.runtime}: {_some(names)}.",)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _asked(setting: Setting) -> bool:
-    assert isinstance(setting, Structured), "of this method"
-    return setting.kept != DENSE and not setting.everywhere
+    return own(setting).kept != DENSE and not own(setting).everywhere

@@ -13,11 +13,13 @@ from shoestring.report.wording import (
     device_facts,
     fixed,
     interval,
+    ledger,
     notes,
     number,
     opponent,
     over_fp32,
     quantity,
+    remark,
     shorten,
     size,
     speed_claim,
@@ -43,6 +45,7 @@ def receipt_html(receipt: Receipt) -> str:
         _verdict(receipt),
         facts(_numbers(receipt)),
         columns(left, right),
+        _ledger(receipt),
         _split(receipt),
         _everything(receipt),
         _layers(receipt),
@@ -137,6 +140,21 @@ def _quality_facts(quality: Quality) -> Iterator[tuple[str, str]]:
         yield "Agreement", f"{number(100 * quality.agreement)} % of the inputs get the same top-1"
     if quality.divergence is not None:
         yield "Divergence", f"{fixed(quality.divergence)} points of probability moved"
+
+
+def _ledger(receipt: Receipt) -> Markup | None:
+    if not receipt.ledger:
+        return None
+    rows = []
+    for step, cells in ledger(receipt):
+        kind = None if step.kept else "nil"
+        told = element("div", remark(step), class_="nil") if remark(step) else None
+        name = element("span", shorten(step.step, 40), title=step.step, class_=kind)
+        rows.append([element("div", name, told), *(element("span", cell, class_=kind) for cell in cells)])
+    headings = ["Step", ">ms", ">Size", ">Quality", ">Speed-up", ">Bytes", ">Points"]
+    lead = "From the original to this file, one step after another, each timed in turns with the others."
+    meaning = "Quality: per cent of the original's outputs. Changes are against the last step that was not taken back."
+    return section("What each step brought", paragraph(lead), table("The ledger", headings, rows), _small(meaning))
 
 
 def _split(receipt: Receipt) -> Markup | None:

@@ -12,9 +12,11 @@ from shoestring.report.wording import (
     device_facts,
     fixed,
     interval,
+    ledger,
     notes,
     number,
     quantity,
+    remark,
     shorten,
     size,
     speed_claim,
@@ -48,6 +50,9 @@ def print_receipt(receipt: Receipt, console: Console) -> None:
             for line in receipt.budget
         ]
         print_table(console, ["budget", ">asked", ">got", ""], rows)
+    if receipt.ledger:
+        print_line(console)
+        _print_ledger(receipt, console)
     print_line(console)
     for name, text in _facts(receipt):
         print_fact(console, name, text)
@@ -75,6 +80,17 @@ def _print_split(receipt: Receipt, console: Console) -> None:
         rows.append([shorten(speedup.against, 16), times(speedup.ratio), *factors, fixed(speedup.realisation)])
     columns = [f">{'= ' if name == names[0] else '× '}{shorten(name, 12)}" for name in names]
     print_table(console, ["split against", ">ratio", *columns, ">realisation"], rows)
+
+
+def _print_ledger(receipt: Receipt, console: Console) -> None:
+    """What each step brought; a step that was taken back is paler, and says so on a line of its own."""
+    rows: list[list[Cell]] = []
+    for step, cells in ledger(receipt):
+        style = "" if step.kept else "dim"
+        rows.append([(text, style) for text in (shorten(step.step, 26), *cells)])
+        if remark(step):
+            rows.append([(f"  {remark(step)}", style), *[""] * len(cells)])
+    print_table(console, ["step", ">ms", ">size", ">quality", ">speed-up", ">bytes", ">points"], rows)
 
 
 def _facts(receipt: Receipt) -> Iterator[tuple[str, str]]:

@@ -2,10 +2,10 @@
 
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from shoestring.core.receipt import HOLDS, NOISY, Baseline, BudgetLine, Receipt, Speedup
+from shoestring.core.receipt import HOLDS, NOISY, Baseline, BudgetLine, Receipt, Speedup, Step
 
 NONE = "–"
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -26,6 +26,13 @@ def shorten(text: str, width: int) -> str:
         return text
     head = width // 2
     return f"{text[:head]}…{text[len(text) - (width - head - 1) :]}"
+
+
+def capital(heading: str) -> str:
+    """With a capital, unless it is a unit; the sign of a column of numbers stays in front."""
+    name = heading.removeprefix(">")
+    told = name if name == "ms" else f"{name[:1].upper()}{name[1:]}"
+    return f"{heading.removesuffix(name)}{told}"
 
 
 def number(value: float | None, signed: bool = False) -> str:
@@ -186,6 +193,29 @@ def verdict_reason(receipt: Receipt) -> str:
     if receipt.verdict == HOLDS:
         return "Every limit of the budget is met." if receipt.budget else "No budget was set."
     return "The claim was measured and does not hold."
+
+
+def ledger(receipt: Receipt) -> Iterator[tuple[Step, list[str]]]:
+    """Each step with its ms, size and quality, and what it brought against the line that it built on, the last one
+    that was kept: times as fast, bytes, points."""
+    before: Step | None = None
+    for step in receipt.ledger:
+        brought = ["", "", ""]
+        if before is not None:
+            grown = step.size_bytes - before.size_bytes
+            sign = "+" if grown > 0 else "−" if grown < 0 else ""
+            faster = times(before.latency_ms / step.latency_ms) if step.latency_ms > 0 else NONE
+            brought = [faster, f"{sign}{size(abs(grown))}", fixed(step.quality - before.quality, signed=True)]
+        yield step, [number(step.latency_ms), size(step.size_bytes), fixed(step.quality), *brought]
+        before = step if step.kept or before is None else before
+
+
+def remark(step: Step) -> str:
+    """What is to be said of a step of the ledger; empty for most."""
+    told = shorten(step.note, 120)
+    if step.kept:
+        return told
+    return f"taken back: {told}" if told else "taken back"
 
 
 def notes(receipt: Receipt) -> list[str]:

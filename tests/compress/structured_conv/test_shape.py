@@ -1,8 +1,12 @@
 """What is left of a kernel, and what is refused."""
 
+import math
+
 import pytest
+import torch
 from torch import nn
 
+from shoestring.compress.structured_conv import project
 from shoestring.compress.structured_conv.shape import Shape, shape_of
 from shoestring.core.errors import BadInput
 
@@ -25,6 +29,30 @@ def test_what_a_shape_says() -> None:
     channels = Shape(4, (), 2, ())
     assert channels.changes
     assert not channels.pools
+
+
+@pytest.mark.parametrize(
+    ("layer", "c", "n"),
+    [
+        (nn.Conv2d(4, 6, 3), None, 2),
+        (nn.Conv2d(4, 6, (1, 7)), 2, 3),
+        (nn.Conv2d(8, 8, 5, groups=8), None, 2),
+        (nn.Conv1d(4, 6, 5), 3, 1),
+        (nn.Linear(10, 3), 4, None),
+        (nn.Conv2d(3, 2, 3), None, None),
+    ],
+)
+def test_a_basis_of_the_flat_weights(layer: nn.Conv2d, c: int | None, n: int | None) -> None:
+    """Orthonormal, as many columns as a structured weight has numbers; what it projects to is what `project` finds."""
+    shape = shape_of(layer, c, n)
+    basis = shape.basis()
+    count = shape.c * math.prod(shape.n)
+    assert basis.dtype == torch.float64
+    assert basis.shape == (layer.weight[0].numel(), count)
+    assert torch.allclose(basis.mT @ basis, torch.eye(count, dtype=basis.dtype), atol=1e-12)
+    flat = layer.weight.detach().flatten(1).double()
+    found = (flat @ basis @ basis.mT).reshape(layer.weight.shape)
+    assert torch.allclose(found.float(), project(layer, c, n), atol=1e-6)  # rounding of float32
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,13 @@ left as it is: this file says what is to be done to whom.
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from torch import nn
 
 from shoestring.compress.method import Applied, Card, Setting
+from shoestring.core.blocks import named as named_word
+from shoestring.core.blocks import words as words_of
 from shoestring.core.counts import Counts, dense
 from shoestring.core.device import Device
 from shoestring.core.errors import BadInput, NoEffectWarning
@@ -27,6 +30,8 @@ CARD = Card(
 )
 RANGES = ("min-max", "percentile", "mse", "entropy")
 BITS = {f"w{bits}": bits for bits in range(3, 9)}
+UNCHANGED = 32
+NAMED = BITS | {"fp32": UNCHANGED}
 
 
 @dataclass(frozen=True)
@@ -35,36 +40,54 @@ class Int8:
     enough for processors that add products in 16 bits (x86-64 without VNNI), so that the file is exact everywhere;
     depthwise layers need no such care. `ranges`: the rule that reads activation ranges off the calibration inputs;
     None tries the quick ones and keeps the best. `bits`: of weights, 3 to 8, which are computed with in 8; activations
-    have 8."""
+    have 8; UNCHANGED for a layer that stays in fp32. `layers`: (pattern of names, bits) for the layers that match; the
+    last match counts."""
 
     full: bool = False
     ranges: str | None = None
     bits: int = 8
+    layers: tuple[tuple[str, int], ...] = ()
     method: str = "int8"
 
     def __str__(self) -> str:
-        words = [*([f"w{self.bits}"] if self.bits < 8 else []), *(["full"] if self.full else []), self.ranges or ""]
-        words = [word for word in words if word]
-        return ":".join(["int8", *words])
+        own = [_word(self.bits)] * (self.bits != 8)
+        named = (f"{name}={_word(bits)}" for name, bits in self.layers)
+        return ":".join(["int8", *own, *["full"] * self.full, *[self.ranges] * (self.ranges is not None), *named])  # type: ignore[list-item]
 
 
 def parse(text: str) -> Int8:
     """Words separated by `:`, each kind at most once: `full`, one of RANGES, and one of w3 to w8; nothing for the
-    default."""
-    words = text.split(":") if text else []
+    default; and any number of `LAYER=w4` or `LAYER=fp32` (with * and ? as in file names). Raises BadInput."""
+    given = words_of(text)
+    named = [pair for pair in map(named_word, given) if pair]
+    words = [word for word in given if not named_word(word)]
     rules, widths = ([word for word in words if word in known] for known in (RANGES, BITS))
-    if max(len(rules), len(widths), words.count("full")) > 1 or not {*words} <= {*RANGES, *BITS, "full"}:
+    known = {*words} <= {*RANGES, *BITS, "full"} and {own for _, own in named} <= {*NAMED}
+    if max(len(rules), len(widths), words.count("full")) > 1 or not known:
         raise BadInput(
-            f"int8: unknown setting {text!r}; write int8, int8:w4, int8:full, int8:{'|'.join(RANGES)} or int8:w4:mse"
+            f"int8: unknown setting {text!r}; write int8, int8:w4, int8:full, int8:{'|'.join(RANGES)}, int8:w4:mse "
+            "or int8:LAYER=w4|fp32"
         )
-    return Int8("full" in words, rules[0] if rules else None, BITS[widths[0]] if widths else 8)
+    layers = tuple((name, NAMED[own]) for name, own in named)
+    return Int8("full" in words, rules[0] if rules else None, BITS[widths[0]] if widths else 8, layers)
 
 
 def assign(layers: Sequence[Layer], setting: Setting) -> dict[str, Setting]:
-    """The same for every layer; 8 bits for the first and the last."""
+    """The same for every layer, 8 bits for the first and the last; its own where a pattern names it (all calls of a
+    layer alike). Raises BadInput for a pattern that no layer's name matches."""
     given = own(setting)
-    ends = {layers[0].name, layers[-1].name} if layers else set()
-    return {layer.name: replace(given, bits=8) if layer.name in ends else given for layer in layers}
+    paths = [layer.name.partition(":")[0] for layer in layers]
+    for pattern, _ in given.layers:
+        if not any(fnmatchcase(path, pattern) for path in paths):
+            names = ", ".join(layer.name for layer in layers[:3])
+            raise BadInput(f"int8: no layer is called {pattern!r}; layers are {names}, ... (see explain)")
+    ends = {*paths[:1], *paths[-1:]}
+    found: dict[str, Setting] = {}
+    for layer, path in zip(layers, paths, strict=True):
+        named = [bits for pattern, bits in given.layers if fnmatchcase(path, pattern)]
+        bits = named[-1] if named else 8 if path in ends else given.bits
+        found[layer.name] = replace(given, bits=bits, layers=())
+    return found
 
 
 def options(layer: Layer, device: Device) -> tuple[Setting, ...]:
@@ -85,11 +108,12 @@ def precision(depthwise: bool, setting: Setting) -> Precision:
 
 
 def precisions(layers: Iterable[Layer], setting: Setting | None = None) -> dict[str, Precision]:
-    """Layer to what the exporter must realise, of those of `layers` that the method applies to; by the default setting
-    unless another is given."""
+    """Layer to what the exporter must realise, of those of `layers` that the method applies to and that do not stay in
+    fp32; by the default setting unless another is given."""
     found = [layer for layer in layers if layer.kind in CARD.kinds]
     chosen = assign(found, parse("") if setting is None else setting)
-    return {layer.name: precision(layer.kind == DEPTHWISE, chosen[layer.name]) for layer in found}
+    left = [layer for layer in found if own(chosen[layer.name]).bits != UNCHANGED]
+    return {layer.name: precision(layer.kind == DEPTHWISE, chosen[layer.name]) for layer in left}
 
 
 def rule(setting: Setting) -> str | None:
@@ -98,7 +122,12 @@ def rule(setting: Setting) -> str | None:
 
 
 def counts(layer: Layer, setting: Setting) -> Counts:
-    return dense(layer, weight_bits=own(setting).bits, activation_bits=8)
+    bits = own(setting).bits
+    return dense(layer, weight_bits=bits, activation_bits=UNCHANGED if bits == UNCHANGED else 8)
+
+
+def _word(bits: int) -> str:
+    return "fp32" if bits == UNCHANGED else f"w{bits}"
 
 
 def own(setting: Setting) -> Int8:
@@ -116,7 +145,8 @@ def apply(model: nn.Module, settings: Mapping[str, Setting]) -> Applied:
         module = modules.get(name.partition(":")[0])
         if not isinstance(module, nn.Conv2d | nn.Linear | nn.Conv1d):
             raise BadInput(f"int8: {name!r} is not a convolution or linear layer of the model")
-        precisions[name] = lower(module, setting)[1]
+        if own(setting).bits != UNCHANGED:
+            precisions[name] = lower(module, setting)[1]
     if not precisions:
         warnings.warn("int8 was applied to no layer", NoEffectWarning, stacklevel=2)
     return Applied(model, precisions)

@@ -87,7 +87,7 @@ def fit(seen: Callable[[], Batches], given: Given, asked: Asked) -> Fitted:
         quadratic = Quadratic.of(moments.moved(batches), given.free)
         hessian, target = quadratic.damped(given.original, asked.damping)
         weight = refit(hessian, target, keep)
-    found, own = _coded(hessian, target, weight, keep, codes)
+    found, own = coded(hessian, target, weight, keep, codes)
     had = given.raw * given.steps[:, :, None]
     fitted = found * own[:, :, None]
     tried = [(had, given.bias), (had, plain.bias(had)), (fitted, quadratic.bias(fitted))]
@@ -102,7 +102,7 @@ def fit(seen: Callable[[], Batches], given: Given, asked: Asked) -> Fitted:
     return Fitted(found, steps, bias, float(errors[0].mean()), float(after.mean()))
 
 
-def _coded(
+def coded(
     hessian: Tensor, target: Tensor, weight: Tensor, keep: Tensor, codes: rounding.Codes
 ) -> tuple[Tensor, Tensor]:
     """Codes and steps for the best real `weight`."""

@@ -4,6 +4,7 @@ from shoestring.compress.structured_conv.decompose import decompose, project
 from shoestring.compress.structured_conv.loss import structural_loss
 from shoestring.compress.structured_conv.method import CARD, apply, counts, lower, options
 from shoestring.compress.structured_conv.settings import Structured, assign, parse
+from shoestring.compress.structured_conv.training import told
 
 __all__ = [
     "CARD",
@@ -17,4 +18,5 @@ __all__ = [
     "parse",
     "project",
     "structural_loss",
+    "told",
 ]

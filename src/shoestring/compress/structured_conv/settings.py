@@ -51,9 +51,10 @@ class Structured:
     method: str = "structured"
 
     def __str__(self) -> str:
+        whole = ["dense"] * (self.kept == DENSE and not self.layers)
         sizes = [f"n={self.kept.n}"] * (self.kept.n is not None) + [f"c={self.kept.c}"] * (self.kept.c is not None)
         how = [f"lambda{self.strength:g}"] * (self.strength != STRENGTH) + ["all"] * self.everywhere
-        return ":".join([self.method, *(sizes or ["dense"]), *how, *(f"{name}={own}" for name, own in self.layers)])
+        return ":".join([self.method, *sizes, *whole, *how, *(f"{name}={own}" for name, own in self.layers)])
 
 
 def parse(text: str) -> Structured:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from shoestring.compress.structured_conv.windows import differences, projector, windows
@@ -49,6 +50,15 @@ class Shape:
         """Onto the structured weights, for the axes of a weight [out, in, *taps]."""
         axes = [(self.inputs, self.c), *zip(self.taps, self.n, strict=True)]
         return (None, *(projector(size, kept) if kept < size else None for size, kept in axes))
+
+    def basis(self) -> Tensor:
+        """[inputs * taps, fewer], orthonormal, float64: columns that span the rows of structured weights, flat."""
+        found = torch.ones(1, 1, dtype=torch.float64)
+        for size, kept in ((self.inputs, self.c), *zip(self.taps, self.n, strict=True)):
+            axis = torch.linalg.qr(differences(size, kept)).Q if kept < size else torch.eye(size, dtype=found.dtype)
+            # torch.kron refuses some that do not lie in memory row by row.
+            found = torch.einsum("ab,cd->acbd", found, axis).flatten(2).flatten(0, 1)
+        return found
 
     def boxes(self) -> tuple[Tensor | None, ...]:
         """Bases in which the coordinates are the weight of the layer behind the sums (`decompose`)."""

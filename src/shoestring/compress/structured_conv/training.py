@@ -114,18 +114,7 @@ class Structuring(Applied):
         return f"residual of structure {_mean(known[max(known)]):.3f}" if known and not self.structured else ""
 
     def told(self) -> tuple[str, ...]:
-        known = self.residuals
-        if not known:
-            return ()
-        first, last = known[min(known)], known[max(known)]
-        worst = max(last, key=last.__getitem__)
-        drawn = f" after training drew it there from {_mean(first):.3f}" if len(known) > 1 else ""
-        moved = f", which moved the outputs by {100 * self.moved:.2g} % of their deviation" if self.moved else ""
-        return (
-            f"Structure: {len(self.shapes)} layers are a sum and a smaller layer. Of their weights the share of the "
-            f"norm that is not structured was {_mean(last):.3f}{drawn} (most in {worst}: {last[worst]:.3f}) when it "
-            f"was left out{moved}.",
-        )
+        return told(self.residuals, self.moved)
 
     def log(self) -> Mapping[str, object]:
         told = {f"{share:.4f}": found for share, found in self.residuals.items()}
@@ -171,6 +160,21 @@ def structuring(model: fx.GraphModule, shapes: Mapping[str, Shape], strength: fl
     for path, shape in shapes.items():
         parametrize.register_parametrization(model.get_submodule(path), "weight", Structure(shape), unsafe=True)
     return Structuring(model, shapes=shapes, strength=strength)
+
+
+def told(residuals: Mapping[float, Mapping[str, float]], moved: float | None) -> tuple[str, ...]:
+    """What a reader must know of how it went: of `Structuring.residuals` and `Structuring.moved`."""
+    if not residuals:
+        return ()
+    first, last = residuals[min(residuals)], residuals[max(residuals)]
+    worst = max(last, key=last.__getitem__)
+    drawn = f" after training drew it there from {_mean(first):.3f}" if len(residuals) > 1 else ""
+    outputs = f", which moved the outputs by {100 * moved:.2g} % of their deviation" if moved else ""
+    return (
+        f"Structure: {len(last)} layers are a sum and a smaller layer. Of their weights the share of the "
+        f"norm that is not structured was {_mean(last):.3f}{drawn} (most in {worst}: {last[worst]:.3f}) when it "
+        f"was left out{outputs}.",
+    )
 
 
 def _mean(residuals: Mapping[str, float]) -> float:
