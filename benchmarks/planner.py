@@ -11,6 +11,7 @@ CIFAR-10 with 250 training pictures to calibrate and the test pictures to judge.
   ratio that the first of them showed, as `fit` corrects.
 - `ranks`: the rank correlation of the predicted loss of 30 random plans with what they do when they have been made and
   reconstructed: the squared error of the outputs and the points of probability moved, on inputs that judge (bar: 0.8).
+- `trained` (CIFAR-10): plans at fewer milliseconds, trained for `--epochs`; `front` shows them with the others.
 - `front`: single methods, reconstructed, each timed on the runtime where it is fastest; for each, the plan within its
   milliseconds. All files and NNCF's default 8 bits in OpenVINO are timed in turns in one process. The bars: at equal
   milliseconds more top-1 (or more probability kept), and at equal quality fewer milliseconds, than any single method;
@@ -36,7 +37,7 @@ import onnx
 import torch
 from int8_bars import NNCF_FOLDER, nncf_python
 from onnx import ModelProto
-from reconstruct import PHOTOGRAPHS, WEIGHTS, photographs, pictures, quiet
+from reconstruct import PHOTOGRAPHS, PICTURES, WEIGHTS, photographs, pictures, quiet
 from scipy.stats import spearmanr
 
 from shoestring.compress import int8, magnitude
@@ -48,8 +49,11 @@ from shoestring.deploy.archive import write_file
 from shoestring.deploy.grids import stored
 from shoestring.deploy.rewrite import shapes
 from shoestring.deploy.walk import section
+from shoestring.image.data import load_images
+from shoestring.image.training import TrainingImages
 from shoestring.measure import machine
 from shoestring.measure.timing import Schedule, interleave
+from shoestring.models import zoo
 from shoestring.pipeline import sparsity
 from shoestring.pipeline.asked import asked
 from shoestring.pipeline.borders import crossed
@@ -62,12 +66,16 @@ from shoestring.pipeline.planned import planned
 from shoestring.pipeline.post_training import calibrate, eight_bit, outputs
 from shoestring.pipeline.pruning import prune
 from shoestring.pipeline.request import Request
+from shoestring.pipeline.resume import forget
+from shoestring.pipeline.samples import Samples
 from shoestring.pipeline.search import MARGIN, draft
 from shoestring.pipeline.stopwatch import against, milliseconds, takes
+from shoestring.train.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 TESTS = [f"tests/pipeline/test_{name}.py" for name in ("menus", "sensitivity", "plan", "search", "planned", "table")]
-PARTS = ("table", "ranks", "front")
+PARTS = ("table", "ranks", "front", "trained")
+TRAINED = (0.44, 0.4)  # of the original's milliseconds
 PLANS = 30
 ALONE = 5  # layers that are timed by themselves
 RUNTIME = "onnxruntime"
@@ -91,7 +99,7 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(options)
-    for part in options.part or PARTS:
+    for part in options.part or PARTS[:3]:
         getattr(bench, part)()
     return 0
 
@@ -105,6 +113,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", help="a single method, as one of the rows or another")
     parser.add_argument("--share", type=float, action="append", help="of the original's milliseconds, for the planner")
     parser.add_argument("--rounds", type=int, default=1, help="of planning around what came of a plan")
+    parser.add_argument("--epochs", type=float, default=3.0, help="of `trained`")
     parser.add_argument("--out", type=Path, help="folder; what is in it is not made again")
     parser.add_argument("--threads", type=int, default=1, help="of the fitting; timing has one")
     parser.add_argument("--seconds", type=float, default=120.0, help="of the timing, at most")
@@ -227,8 +236,22 @@ class Bench:
             rows[method] = self.row(method, lambda method=method: self.made(self.asked(method), None), theirs)
         for name, share in (self.shares(rows) | {f"{own}x": own for own in self.options.share or ()}).items():
             rows[f"plan {name}"] = self.row(f"plan-{name}", lambda share=share: self.plan(share), theirs)
+        for path in sorted(self.options.out.glob("plan-*-epochs.json")):
+            rows[path.stem.replace("-", " ")] = self.row(path.stem, None, theirs)
         rows["NNCF"] = self.row("nncf", self.nncf, theirs)
         self.timed(rows)
+
+    def trained(self) -> None:
+        """Whatever is in the folder already is not trained again; a run that was stopped goes on."""
+        if self.options.network != PICTURES:
+            print("--part trained: there is enough to train on for cifar_mobilenet only", file=sys.stderr)
+            return
+        train = load_images(self.options.data / "train.npz")
+        data = replace(self.data, training=TrainingImages(train, zoo.entry(PICTURES).preprocess, 0))
+        theirs = outputs(self.original.graph, RUNTIME, self.data.judgement)
+        for share in self.options.share or TRAINED:
+            name = f"plan-{share:g}x-{self.options.epochs:g}-epochs"
+            self.row(name, lambda share=share, name=name: self.plan(share, data, name), theirs)
 
     def shares(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
         """Of the original's milliseconds, what each of RIVALS takes on the runtime where it is fastest."""
@@ -260,11 +283,17 @@ class Bench:
             print(f"made {name} in {time.monotonic() - began:.0f} s", flush=True)
         return {"graph": onnx.load(graph), **json.loads(told.read_bytes())}
 
-    def plan(self, share: float) -> ModelProto:
+    def plan(self, share: float, data: Samples | None = None, name: str = "") -> ModelProto:
+        """With `data`, trained on it, with checkpoints called `name`."""
         with TemporaryDirectory() as folder:
-            request = Request(Path(folder) / "x.shoe", Budget.parse(f"latency<={share}x"), rounds=self.options.rounds)
-            found = planned(self.original, self.data, request, quiet)
+            place = self.options.out / f"{name}.shoe" if data else Path(folder) / "x.shoe"
+            request = Request(place, Budget.parse(f"latency<={share}x"), rounds=self.options.rounds)
+            if data is not None:
+                request = replace(request, recipe=Recipe(epochs=self.options.epochs))
+            found = planned(self.original, data or self.data, request, told if data else quiet)
         assert found is not None, "one process"
+        if data is not None:
+            forget(request)
         return found.made.subject
 
     def nncf(self) -> ModelProto:
@@ -320,6 +349,16 @@ class Bench:
                 f"{what}: {', '.join(names) or 'none'}" for what, names in (("better", better), ("faster", quicker))
             )
             print(f"`{name}`: as fast and {'; as good and '.join(told)}")
+
+
+def told(stage: str, share: float) -> None:
+    """Training takes long: a line for each tenth."""
+    if stage.startswith("training") and int(10 * share) > _SHOWN.get("training", -1):
+        _SHOWN["training"] = int(10 * share)
+        print(f"{time.strftime('%H:%M')} {stage} {share:.0%}", file=sys.stderr, flush=True)
+
+
+_SHOWN: dict[str, int] = {}
 
 
 if __name__ == "__main__":

@@ -173,7 +173,8 @@ def test_the_limit_on_bytes_goes_along() -> None:
     found = world.run(request("quality>=-1pt, size<=1MB"))
     assert found.proposal.budget == "quality>=-1pt, size<=1MB"
     assert None not in world.losses
-    assert [made.out.name for made, _ in world.made] == ["x.shoe", "x-2.shoe", "x-3.shoe", "x-4.shoe"]
+    names = [made.checkpoints.name for made, _ in world.made]
+    assert names == ["x.training", "x.training-2", "x.training-3", "x.training-4"]
 
 
 def test_latency_and_quality_are_one_plan() -> None:

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from shoestring.core.budget import Budget
@@ -13,9 +14,10 @@ from shoestring.pipeline.original import Original
 from shoestring.pipeline.plan import Ground, steps
 from shoestring.pipeline.post_training import EightBit
 from shoestring.pipeline.request import Request
-from shoestring.pipeline.resume import forget, load, numbered, place, save
+from shoestring.pipeline.resume import forget, load, place, save
 from shoestring.pipeline.search import Settled
 from shoestring.train import checkpoint
+from shoestring.train.recipe import Recipe
 
 PICKS = {"stem.0": "int8", "blocks.0.project.0": "magnitude:4x1@50%"}
 
@@ -63,7 +65,9 @@ def test_another_fit_has_another_place(where: Ground, request_: Request) -> None
     elsewhere = replace(where, devices=(here("openvino"),))
     asked = [(request_, where, 1, None), (other, where, 1, None), (request_, where, 2, None)]
     asked += [(request_, where, 1, 0.1), (request_, elsewhere, 1, None)]
-    asked += [(replace(request_, without=("structured",)), where, 1, None)]
+    asked += [(replace(request_, without=("structured",)), where, 1, None), (replace(request_, seed=1), where, 1, None)]
+    asked += [(replace(request_, recipe=Recipe(1.0)), where, 1, None)]
+    asked += [(request_, replace(where, network=replace(where.network, held_out=[np.ones(3)])), 1, None)]
     assert len({place(*one) for one in asked}) == len(asked)
 
 
@@ -79,9 +83,8 @@ def test_what_is_damaged_is_not_there(damage: bytes, where: Ground, settled: Set
 
 def test_nothing_is_left(where: Ground, settled: Settled, request_: Request) -> None:
     """Of plans, nor of what was trained for any of them."""
-    assert numbered(request_, 1) == request_
     for number in (1, 2, 3):
-        own = numbered(request_, number)
+        own = replace(request_, number=number)
         save(place(own, where, number, None), settled) if number == 1 else own.checkpoints.mkdir()
         checkpoint.save(own.checkpoints / "magnitude", {}, {})
     forget(request_)

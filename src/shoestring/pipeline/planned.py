@@ -22,7 +22,7 @@ from shoestring.pipeline.plan import FIRST, Ground, around, ground
 from shoestring.pipeline.post_training import eight_bit, outputs
 from shoestring.pipeline.receipt import Progress
 from shoestring.pipeline.request import Request
-from shoestring.pipeline.resume import load, numbered, place, save
+from shoestring.pipeline.resume import load, place, save
 from shoestring.pipeline.samples import Samples
 from shoestring.pipeline.search import Settled, bare, beside, paying, settle
 from shoestring.train.processes import join
@@ -161,7 +161,7 @@ class _Search:
 
     def made(self, settled: Settled | None, own: Sequence[Asked], runtime: str) -> Planned | None:
         """`settled`: None in a process that helps to train."""
-        request = numbered(replace(self.request, runtime=runtime), self.number)
+        request = replace(self.request, runtime=runtime, number=self.number)
         if request.recipe is not None:
             own = _learning(self.original, own)
             request = request if any(_trains(step) for step in own) else replace(request, recipe=None)

@@ -33,11 +33,13 @@ class Request:
     reconstruct: bool = True
     without: tuple[str, ...] = ()
     rounds: int = 1
+    number: int = 1
+    """Of the plan that is made, where several are."""
 
     @property
     def checkpoints(self) -> Path:
         """The folder in which a training that is under way keeps its state, beside the file to come."""
-        return self.out.with_suffix(".training")
+        return self.out.with_suffix(".training" if self.number == 1 else f".training-{self.number}")
 
     @property
     def trail(self) -> Path:

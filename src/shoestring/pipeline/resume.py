@@ -18,10 +18,13 @@ MOST = 8  # plans of one fit that have checkpoints
 
 
 def place(request: Request, where: Ground, number: int, loss: float | None) -> Path:
-    """The file for plan `number`, which is of this network, these limits and this device, and no other."""
+    """The file for plan `number`, which is of this network, these inputs, these limits and this device, and no
+    other."""
     told = hashlib.sha256(where.original.graph.SerializeToString(deterministic=True))
-    devices = [device.fingerprint for device in where.devices]
-    told.update(repr((str(request.budget), request.without, devices, number, loss)).encode())
+    for value in where.network.held_out:
+        told.update(value.tobytes())
+    how = request.without, request.recipe, request.seed, request.reconstruct
+    told.update(repr((str(request.budget), how, [one.fingerprint for one in where.devices], number, loss)).encode())
     return request.checkpoints / f"plan-{told.hexdigest()[:12]}.json"
 
 
@@ -47,14 +50,9 @@ def load(path: Path, where: Ground) -> Settled | None:
     return Settled(where, proposal, tuple(step for step in found if step.method.CARD.name not in idle), ms, back)
 
 
-def numbered(request: Request, number: int) -> Request:
-    """`request` with checkpoints of its own for each plan after the first."""
-    return request if number == 1 else replace(request, out=request.out.with_name(f"{request.out.stem}-{number}.shoe"))
-
-
 def forget(request: Request) -> None:
     """Takes away what was kept of plans and of their training, once the file is written."""
     for path in request.checkpoints.glob("plan-*.json"):
         path.unlink(missing_ok=True)
     for number in range(1, MOST + 1):
-        checkpoint.remove_all(numbered(request, number).checkpoints)
+        checkpoint.remove_all(replace(request, number=number).checkpoints)

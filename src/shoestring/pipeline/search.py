@@ -4,6 +4,8 @@ Speed does not depend on what weights are, so this comes before any training or 
 weights are smallest, ranges of noise. A step that does not pay is taken back here, before anybody waits for it.
 """
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from shoestring.core.proposal import Proposal
 from shoestring.deploy import shoe
 from shoestring.pipeline.artifact import Story, contents
 from shoestring.pipeline.asked import Asked
-from shoestring.pipeline.menus import LOW
+from shoestring.pipeline.menus import EIGHT, LOW
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.plan import Ground, propose, steps
 from shoestring.pipeline.post_training import calibrate
@@ -90,8 +92,8 @@ def settle(where: Ground, budget: Budget, samples: Samples, report: Progress, lo
 
 
 def paying(settled: Settled, samples: Samples, sized: bool) -> Settled:
-    """`settled` without the methods that do not pay: without which the draft is as fast. Where the size is limited
-    (`sized`), they pay in bytes. Timed in turns."""
+    """`settled` without the methods that do not pay: without which the draft is as fast, and within a limit that held.
+    Where the size is limited (`sized`), they pay in bytes. Timed in turns."""
     shaping = [step for step in settled.steps if step.shapes]
     if not shaping or sized:
         return settled
@@ -101,10 +103,31 @@ def paying(settled: Settled, samples: Samples, sized: bool) -> Settled:
         rest = [other for other in settled.steps if other is not step]
         graphs[step.method.CARD.name] = draft(original, rest, samples), device["runtime"]
     times, _ = against(graphs, original.graph, int(device["threads"]))
-    idle = {name: ms for name, ms in times.items() if name != "all" and times["all"] > WORTH * ms}
+    most = settled.proposal.limits.get("latency", math.inf) if settled.proposal.met else math.inf
+    idle = {name: ms for name, ms in times.items() if name != "all" and times["all"] > WORTH * ms and ms <= most}
     told = tuple((name, f"{times['all']:.3g} ms with it, {ms:.3g} ms without") for name, ms in idle.items())
     left = tuple(step for step in settled.steps if step.method.CARD.name not in idle)
-    return replace(settled, steps=left, taken_back=told)
+    return replace(settled, steps=left, taken_back=told, proposal=_without(settled.proposal, idle)) if idle else settled
+
+
+def _without(proposal: Proposal, idle: Mapping[str, float]) -> Proposal:
+    """The plan with 8 bits in the place of methods that did not pay. `idle`: what it takes without each."""
+    layers = tuple(
+        replace(layer, pick=EIGHT, runner_up=layer.pick) if set(re.split(r":|, ", layer.pick)) & set(idle) else layer
+        for layer in proposal.layers
+    )
+    picks = {layer.layer: layer.pick for layer in layers}
+    totals = {
+        "latency": min(idle.values()),
+        "size": proposal.totals["size"] + sum(one.picked.size for one in layers) - _sizes(proposal),
+        "loss": sum(layer.picked.loss for layer in layers),
+    }
+    methods = tuple(str(step.setting) for step in steps(picks))
+    return replace(proposal, layers=layers, totals=totals, methods=methods)
+
+
+def _sizes(proposal: Proposal) -> int:
+    return sum(layer.picked.size for layer in proposal.layers)
 
 
 def draft(original: Original, asked: Sequence[Asked], samples: Samples) -> ModelProto:
