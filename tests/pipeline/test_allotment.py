@@ -13,7 +13,7 @@ from shoestring.core.allot import levels_with, share_out
 from shoestring.core.cost import Cost
 from shoestring.core.pattern import BlockPattern
 from shoestring.deploy.weights import weights, with_weights
-from shoestring.pipeline.allotment import MEASURED, allotted, losses
+from shoestring.pipeline.allotment import allotted, losses
 from shoestring.pipeline.asked import asked
 from shoestring.pipeline.original import Original, resolve
 from shoestring.pipeline.post_training import outputs
@@ -55,15 +55,14 @@ def test_losses_are_of_the_network_and_below_those_of_magnitude(level, measured,
         norms = FOUR.norms(weight)
         gone = FOUR.expand(norms > np.quantile(norms, level / 100, method="lower"), weight.shape)
         cut = with_weights(original.graph, {name: np.where(gone, weight, 0).astype(np.float32)})
-        assert 0 < measured[name][level] < moved(cut, original.graph, inputs)
+        assert 0 < measured[name][level] < moved(cut, original.graph, inputs[:4])
 
 
 def test_everything_gone_is_the_network_without_the_layer(original: Original, inputs) -> None:
     """With nearly all weights at zero, whatever is left cannot do much: the loss is near that of a constant."""
     (found,) = losses(original.graph, {PROJECTS[0]: FOUR}, inputs, 95, quiet).values()
     without = with_weights(original.graph, {PROJECTS[0]: 0 * weights(original.graph)[PROJECTS[0]]})
-    assert found[95] < moved(without, original.graph, inputs)
-    assert max(MEASURED) == 95
+    assert found[95] < moved(without, original.graph, inputs[:4])
 
 
 def test_shares_are_the_best_there_are(measured) -> None:

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from onnx import ModelProto
 
 from shoestring.compress import structured_conv
@@ -17,7 +15,7 @@ from shoestring.core.proposal import Considered
 from shoestring.pipeline import menus as module
 from shoestring.pipeline.borders import ALTERNATE
 from shoestring.pipeline.device import here
-from shoestring.pipeline.menus import Menus, between, menus, timed, trials
+from shoestring.pipeline.menus import Menus, menus, timed, trials
 from shoestring.pipeline.original import Original, resolve
 from shoestring.pipeline.sensitivity import LEVELS, Loss, Sensitivity, Trial
 from shoestring.pipeline.table import LatencyTable
@@ -213,25 +211,6 @@ def test_the_rest(original: Original, stock: LatencyTable) -> None:
     assert found.spent["size"] == (16 * 27 + 128) + 2 * (16 * 9 + 128) + (10 * 16 + 80)
     whole = options(original, own, asked)
     assert whole.spent == {"latency": 0.25 + 3 + 2 * 1.0, "size": 0}
-
-
-def test_shares_between_those_that_were_measured() -> None:
-    found = {15: Loss(0.01, 0.001), 50: Loss(0.04, 0.003), 80: Loss(0.64, 0.003)}
-    assert between(found, 50) == Loss(pytest.approx(0.04), pytest.approx(0.003))
-    assert between(found, 32.5) == Loss(pytest.approx(0.02), pytest.approx(0.002))  # half way: the geometric mean
-    assert between(found, 65).value == pytest.approx(0.16)
-    assert between(found, 95).value == pytest.approx(0.64)
-    assert between(found, 7.5) == Loss(pytest.approx(0.01 / 4), pytest.approx(0.001 / 4))  # below: as squares do
-    assert between(found, 0) == Loss(0, 0)
-
-
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=6), st.tuples(st.floats(0, 100), st.floats(0, 100)))
-def test_more_zeros_never_lose_less(values: list[float], levels: tuple[float, float]) -> None:
-    """Whatever was measured."""
-    found = dict(zip(LEVELS, map(Loss, values), strict=False))
-    low, high = (between(found, level).value for level in sorted(levels))
-    assert 0 <= low <= high + 1e-12
-    assert high <= max(*values, 1e-12) * (1 + 1e-9)
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from shoestring.compress import int8, structured_conv
@@ -23,7 +25,7 @@ from shoestring.deploy.weights import weights, with_weights
 from shoestring.pipeline import sensitivity
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import EightBit, calibrate
-from shoestring.pipeline.sensitivity import LEVELS, Loss, Sensitivity, Trial, sensitivities
+from shoestring.pipeline.sensitivity import LEVELS, Loss, Sensitivity, Trial, between, sensitivities
 
 STEM, DEPTHWISE, PROJECT, LAST = "stem.0", "blocks.0.depthwise.0", "blocks.0.project.0", "classifier"
 FOUR = BlockPattern(4, 1)
@@ -389,11 +391,30 @@ def test_whatever_matters_has_a_name_of_its_own(network: EightBit, fitted: Data,
         (replace(network, histograms=edges), trial, fitted, judged, None),
         (network, trial, fitted, judged, moved),
     ]
-    for number, (subject, asked, given, held, around) in enumerate(ways):
-        sensitivities(subject, {name: asked}, given, held, around=around)
+    for number, (subject, asked, fit_on, held, around) in enumerate(ways):
+        sensitivities(subject, {name: asked}, fit_on, held, around=around)
         assert len(list((cache / "sensitivities").iterdir())) == number + 1, number
 
 
 def test_layers_that_nobody_asks_for(find, fits: list[int]) -> None:
     assert find({"blocks.0": Trial(FOUR)}) == {}
     assert fits == []
+
+
+def test_shares_between_those_that_were_measured() -> None:
+    found = {15: Loss(0.01, 0.001), 50: Loss(0.04, 0.003), 80: Loss(0.64, 0.003)}
+    assert between(found, 50) == Loss(pytest.approx(0.04), pytest.approx(0.003))
+    assert between(found, 32.5) == Loss(pytest.approx(0.02), pytest.approx(0.002))  # half way: the geometric mean
+    assert between(found, 65).value == pytest.approx(0.16)
+    assert between(found, 95).value == pytest.approx(0.64)
+    assert between(found, 7.5) == Loss(pytest.approx(0.01 / 4), pytest.approx(0.001 / 4))  # below: as squares do
+    assert between(found, 0) == Loss(0, 0)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=6), st.tuples(st.floats(0, 100), st.floats(0, 100)))
+def test_more_zeros_never_lose_less(values: list[float], levels: tuple[float, float]) -> None:
+    """Whatever was measured."""
+    found = dict(zip(LEVELS, map(Loss, values), strict=False))
+    low, high = (between(found, level).value for level in sorted(levels))
+    assert 0 <= low <= high + 1e-12
+    assert high <= max(*values, 1e-12) * (1 + 1e-9)

@@ -5,29 +5,20 @@ add up as the squares of small changes do; the exact solver takes the shares wit
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import ModuleType
 
 import numpy as np
 from onnx import ModelProto
 
 from shoestring.compress.method import Setting
-from shoestring.compress.reconstruct.layer import damping
-from shoestring.compress.reconstruct.moments import Moments
-from shoestring.compress.reconstruct.pruning import ways
-from shoestring.compress.reconstruct.quadratic import Quadratic, refit
 from shoestring.core.allot import levels_with, share_out
 from shoestring.core.cost import Cost
 from shoestring.core.pattern import BlockPattern
-from shoestring.core.quality import relative_error
-from shoestring.deploy.grids import Stored, stored
-from shoestring.deploy.walk import Walk
-from shoestring.deploy.weights import with_weights
 from shoestring.pipeline.original import Original
+from shoestring.pipeline.post_training import EightBit
 from shoestring.pipeline.receipt import Progress
-from shoestring.pipeline.reconstruct import batches, by_group, plain, taps_of
-
-MEASURED = (15, 30, 50, 65, 80, 95)  # per cent; between them a loss is read off straight lines of its logarithm
-JUDGED = 32  # inputs with which the rest of the network runs
+from shoestring.pipeline.sensitivity import JUDGED, Trial, between, sensitivities
 
 
 def allotted(
@@ -64,45 +55,11 @@ def losses(
     report: Progress,
 ) -> dict[str, dict[float, float]]:
     """Of each layer of `patterns`: per cent of its weights that go to the squared relative error of the network's
-    outputs when they go from it alone and the others of the layer make up for them."""
-    layers = stored(original)
-    names = [name for name in layers if name in patterns and plain(layers[name])]
-    walk, few = Walk(original, inputs), Walk(original, inputs[:JUDGED])
-    output = original.graph.output[0].name
-    expected = np.concatenate([value for (value,) in few.read([output])])
-    found = {}
-    for index, name in enumerate(names):
-        report("allotting zeros", index / len(names))
-        layer = layers[name]
-        for place in (walk, few):
-            place.go(name)
-        measured = {}
-        for level, (weight, bias) in _pruned(walk, layer, patterns[name]).items():
-            few.model = with_weights(original, {name: weight}, {} if layer.op == "MatMul" else {name: bias})
-            outputs = np.concatenate([value for (value,) in few.read([output])])
-            measured[level] = float(np.square(relative_error(outputs, expected)).mean())
-        few.model = original
-        found[name] = _between(measured, levels_with(percent))
-    report("allotting zeros", 1.0)
-    return found
-
-
-def _pruned(walk: Walk, layer: Stored, pattern: BlockPattern) -> dict[float, tuple[np.ndarray, np.ndarray]]:
-    """The layer's weight and bias with each of MEASURED gone, float32."""
-    weight = by_group(layer.weight, layer)
-    quadratic = Quadratic.of(Moments.of(batches(walk, layer, walk, layer)), layer.op != "MatMul")
-    hessian, target = quadratic.damped(weight, damping(walk.inputs))
-    way = ways(hessian, target, taps_of(layer), pattern)
-    found: dict[float, tuple[np.ndarray, np.ndarray]] = {}
-    for level in MEASURED:
-        left = refit(hessian, target, way.keep(int(level * weight.numel() / 100)))
-        values = left.reshape(layer.weight.shape), quadratic.bias(left).flatten()
-        found[level] = values[0].numpy().astype(np.float32), values[1].numpy().astype(np.float32)
-    return found
-
-
-def _between(measured: Mapping[float, float], levels: Sequence[float]) -> dict[float, float]:
-    """Losses at `levels`; below the least that was measured they fall to 0 as squares do."""
-    shares = list(measured)
-    logs = np.log(np.maximum.accumulate([max(loss, 1e-12) for loss in measured.values()]))
-    return {level: float(np.exp(np.interp(level, shares, logs)) * min(1.0, level / shares[0]) ** 2) for level in levels}
+    outputs when they go from it alone and the others of the layer make up for them. A quarter of `inputs` judges."""
+    held = inputs[: max(1, len(inputs) // 4)]
+    network = EightBit(original, {}, {}, held)
+    trials = {name: Trial(pattern) for name, pattern in patterns.items()}
+    rest, share = inputs[len(held) :] or inputs, partial(report, "allotting zeros")
+    found = sensitivities(network, trials, rest, held[:JUDGED], share)
+    levels = levels_with(percent)
+    return {name: {level: between(own.zeros, level).value for level in levels} for name, own in found.items()}

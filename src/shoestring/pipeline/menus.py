@@ -23,7 +23,7 @@ from shoestring.pipeline.borders import ALTERNATE, Borders, edges, priced
 from shoestring.pipeline.decomposing import hindrances
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import calibrate
-from shoestring.pipeline.sensitivity import Loss, Sensitivity, Trial
+from shoestring.pipeline.sensitivity import Loss, Sensitivity, Trial, between
 from shoestring.pipeline.stopwatch import takes
 from shoestring.pipeline.table import FLOAT, WORTH, LatencyTable, latency_table
 
@@ -176,16 +176,6 @@ def _pruned(
         loss = max(coded.value + own.value, _TINY)
         found.append(Considered(name, cost.at(level / 100), size, loss, _together(coded, own)))
     return found
-
-
-def between(measured: Mapping[int, Loss], level: float) -> Loss:
-    """At a share between those that were measured: on straight lines of the logarithm, rising; below the least of them
-    it falls to 0 as squares do."""
-    shares, losses = list(measured), list(measured.values())
-    logs = np.log(np.maximum.accumulate([max(loss.value, 1e-12) for loss in losses]))
-    below = min(1.0, level / shares[0]) ** 2
-    noise = float(np.interp(level, shares, [loss.noise for loss in losses]))
-    return Loss(float(np.exp(np.interp(level, shares, logs))) * below, noise * below)
 
 
 def _paying(table: LatencyTable, layer: Layer) -> bool:

@@ -31,11 +31,10 @@ from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import EightBit
 from shoestring.pipeline.receipt import Progress
 from shoestring.pipeline.samples import Samples
-from shoestring.pipeline.sensitivity import Sensitivity, Trial, sensitivities
+from shoestring.pipeline.sensitivity import JUDGED, Sensitivity, Trial, sensitivities
 from shoestring.pipeline.stopwatch import against
 from shoestring.pipeline.table import LatencyTable
 
-JUDGED = 32  # inputs that losses are measured with, at most: time grows with them
 _AGAIN = 4  # plans with room for the borders of the one before
 FIRST = 0.02  # of losses that are tried where only quality is limited
 LIMITED = ("latency", "size", "quality")  # what a plan can do something about

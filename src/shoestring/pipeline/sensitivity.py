@@ -35,6 +35,7 @@ from shoestring.pipeline.post_training import EightBit
 from shoestring.pipeline.reconstruct import batches, by_group, plain, taps_of
 
 LEVELS = (15, 30, 50, 65, 80, 95)  # per cent of a layer's weights at which zeros are tried
+JUDGED = 32  # inputs that losses are measured with, at most: time grows with them
 FEWEST, ENOUGH = 16, 32  # inputs that a layer is fitted on, and positions of its outputs for each weight of a row
 _VERSION = 2
 
@@ -106,6 +107,16 @@ def sensitivities(
     if report is not None:
         report(1.0)
     return found
+
+
+def between(measured: Mapping[int, Loss], level: float) -> Loss:
+    """At a share between those that were measured: on straight lines of the logarithm, rising; below the least of them
+    it falls to 0 as squares do."""
+    shares, losses = list(measured), list(measured.values())
+    logs = np.log(np.maximum.accumulate([max(loss.value, 1e-12) for loss in losses]))
+    below = min(1.0, level / shares[0]) ** 2
+    noise = float(np.interp(level, shares, [loss.noise for loss in losses]))
+    return Loss(float(np.exp(np.interp(level, shares, logs))) * below, noise * below)
 
 
 class _Bench:
