@@ -12,8 +12,9 @@ UNCHANGED = "fp32"
 class Considered:
     """An option of a layer. `option`: as the command line spells it (`magnitude:4x1@50%`), UNCHANGED for the layer as
     it is. `ms`: measured, of the layer on the device; `size`: its weights in the file, bytes. `loss`: what it does to
-    the network's outputs when it is the only change, after reconstruction: mean squared error over mean square of the
-    outputs (0.01 is a tenth of their size); `noise`: the standard error of that over the inputs it was measured on."""
+    the network's outputs when it is the only change, after reconstruction: of the share that is left of them, 1 - mean
+    squared relative error, the negative logarithm (0.01 is an error of a tenth of their size); `noise`: the standard
+    error of that over the inputs it was measured on."""
 
     option: str
     ms: float

@@ -29,6 +29,7 @@ from shoestring.pipeline.table import FLOAT, WORTH, LatencyTable, latency_table
 
 EIGHT = int8.CARD.name
 LOW = 4  # bits of weights, which save bytes and no time: offered where the size is limited
+_MOST = 0.995  # of a squared error: the logarithm of nothing left is no number
 _TINY = float(np.finfo(float).eps)  # never quite nothing, so that of two harmless options the cheaper one is chosen
 
 
@@ -150,7 +151,7 @@ def _options(layer: Layer, table: LatencyTable, asked: Trial, losses: Sensitivit
     for bits, own in losses.bits.items():
         name = EIGHT if bits == 8 else f"{EIGHT}:w{bits}"
         size = round(dense(layer, weight_bits=bits).bytes)
-        found.append(Considered(name, times[EIGHT], size, max(own.value, _TINY), own.noise))
+        found.append(Considered(name, times[EIGHT], size, *_harm(own)))
         if asked.pattern is not None and losses.zeros and _paying(table, layer):
             found += _pruned(layer, table, asked.pattern, losses.zeros, own, "" if bits == 8 else f", {name}")
     for setting in asked.shapes:
@@ -158,7 +159,7 @@ def _options(layer: Layer, table: LatencyTable, asked: Trial, losses: Sensitivit
         option, own = str(setting), losses.shapes[str(setting)]
         if _faster(table, layer, option):
             size = round(structured_conv.counts(layer, setting).nonzeros + 8 * layer.weight[0])
-            found.append(Considered(option, times[option], size, eight.value + own.value, _together(eight, own)))
+            found.append(Considered(option, times[option], size, *_harm(eight, own)))
     return tuple(found)
 
 
@@ -173,8 +174,7 @@ def _pruned(
         kept = layer.weights - int(layer.weights * level / 100)
         size = round(sparse(layer, kept, layer.weights // (pattern.outputs * pattern.inputs), bits).bytes)
         name = f"{magnitude.CARD.name}:{Blocks(pattern, level)}{behind}"
-        loss = max(coded.value + own.value, _TINY)
-        found.append(Considered(name, cost.at(level / 100), size, loss, _together(coded, own)))
+        found.append(Considered(name, cost.at(level / 100), size, *_harm(coded, own)))
     return found
 
 
@@ -188,5 +188,10 @@ def _faster(table: LatencyTable, layer: Layer, option: str) -> bool:
     return option in times and times[option] <= WORTH * times[EIGHT]
 
 
-def _together(one: Loss, other: Loss) -> float:
-    return float(np.hypot(one.noise, other.noise))
+def _harm(*losses: Loss) -> tuple[float, float]:
+    """What goes with all of these, and its standard error: of what each leaves of the outputs, the logarithm, so that
+    shares that are left multiply. Small losses are themselves; a layer that is all but gone costs more than it could
+    lose, for no error is larger than 1."""
+    values = [min(loss.value, _MOST) for loss in losses]
+    noise = np.hypot.reduce([loss.noise / (1 - value) for loss, value in zip(losses, values, strict=True)])
+    return max(_TINY, -float(np.log1p(-np.array(values)).sum())), float(noise)
