@@ -413,7 +413,7 @@ def hand_made(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def losses(network, trials: Mapping[str, Trial], inputs, judged, report, around=None) -> dict[str, Sensitivity]:
         seen.update(inputs=list(inputs), judged=list(judged), around=around)
         seen["bits"] = {trial.bits for trial in trials.values()}
-        return {name: Sensitivity({}, {bits: Loss(1.0 if around else 2.0) for bits in own.bits}, {})
+        return {name: Sensitivity({}, {bits: Loss(0.1 if around else 0.2) for bits in own.bits}, {})
                 for name, own in trials.items()}  # fmt: skip
 
     monkeypatch.setattr(module, "timed", timed)
@@ -439,8 +439,8 @@ def test_the_ground(original: Original, network: EightBit, samples: Samples, han
     assert [own.device.runtime for own in found.menus] == hand_made["devices"]
     moved = around(found, samples, original.graph, quiet)
     assert hand_made["around"] is original.graph
-    assert {one.loss for one in moved.menus[0].layers["stem.0"] if one.option != "fp32"} == {1.0}
-    assert {one.loss for one in found.menus[0].layers["stem.0"] if one.option != "fp32"} == {2.0}
+    assert {one.loss for one in moved.menus[0].layers["stem.0"] if one.option != "fp32"} == {-np.log1p(-0.1)}
+    assert {one.loss for one in found.menus[0].layers["stem.0"] if one.option != "fp32"} == {-np.log1p(-0.2)}
 
 
 def test_losses_are_measured_with_a_few_inputs(original: Original, network: EightBit, samples, hand_made) -> None:
