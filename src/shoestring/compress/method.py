@@ -25,9 +25,10 @@ from shoestring.core.precision import Precision
 class Card:
     """What a method is. `kinds`: kinds of layer it applies to (core.layer). `after`: methods that must be applied
     before it when both are; `conflicts`: methods it cannot be combined with. `trains`: it learns something in training,
-    and without a torch model it cannot be used. `prunes`: it sets weights to zero and leaves their bits to others
-    (`Pruning`). `reshapes`: layers have other shapes after it: it removes channels or, where it `decomposes`, puts
-    several layers in the place of one. `legal`: what a user must know before shipping it."""
+    and without a torch model it cannot be used, but where it `decomposes` and nothing is trained. `prunes`: it sets
+    weights to zero and leaves their bits to others (`Pruning`). `reshapes`: layers have other shapes after it: it
+    removes channels or, where it `decomposes`, puts several layers in the place of one. `legal`: what a user must know
+    before shipping it."""
 
     name: str
     title: str
