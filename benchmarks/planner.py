@@ -42,6 +42,7 @@ from scipy.stats import spearmanr
 
 from shoestring.compress import int8, magnitude
 from shoestring.core.budget import Budget
+from shoestring.core.errors import ShoestringError
 from shoestring.core.proposal import UNCHANGED
 from shoestring.core.quality import distance, relative_error
 from shoestring.deploy import runtimes
@@ -275,7 +276,7 @@ class Bench:
             began = time.monotonic()
             try:
                 found = made()
-            except Exception as error:
+            except ShoestringError as error:
                 return {"error": " ".join(str(error).split())[:160]}
             onnx.save(found, graph)
             judged = quality(outputs(found, RUNTIME, self.data.judgement), theirs, self.data)

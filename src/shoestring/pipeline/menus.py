@@ -25,7 +25,7 @@ from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import calibrate
 from shoestring.pipeline.sensitivity import Loss, Sensitivity, Trial, between
 from shoestring.pipeline.stopwatch import takes
-from shoestring.pipeline.table import FLOAT, WORTH, LatencyTable, latency_table
+from shoestring.pipeline.table import FLOAT, WORTH, LatencyTable, latency_table, part
 
 EIGHT = int8.CARD.name
 LOW = 4  # bits of weights, which save bytes and no time: offered where the size is limited
@@ -65,17 +65,13 @@ def timed(
         taken = {option: graph for option, graph in shaped.items() if takes(device.runtime, graph)}
         variants = {**graphs, **taken} if stock else {EIGHT: graphs[EIGHT], **zeros, **taken}
         with pinned(device.threads):
-            progress = partial(_part, report, index, len(devices))
+            progress = partial(part, report, index, len(devices))
             found.append(latency_table(variants, names, device, progress=progress))
     return found
 
 
 def _every_other(layers: Iterable[str]) -> list[str]:
     return list(layers)[::2]
-
-
-def _part(report: Callable[[float], object], index: int, of: int, share: float) -> None:
-    report((index + share) / of)
 
 
 def trials(original: Original, tables: Sequence[LatencyTable], sized: bool) -> dict[str, Trial]:

@@ -30,9 +30,6 @@ FLOAT = "fp32"
 WORTH = 0.97  # a layer that takes more than this of another form's time is not called faster
 _PROFILED_RUNS = 30
 _TURNS = 4  # options that are timed with the anchor: they share its time, and a kill costs no more than theirs
-_BESIDE = (
-    3  # options that are timed in turns with the anchor: a few share its time, and a kill costs no more than these
-)
 
 
 @dataclass(frozen=True)
@@ -170,7 +167,7 @@ def _measure(
     for number, group in enumerate(groups):
         sessions = {anchor: first} | {option: opened(option) for option in group if option != anchor}
         subjects = {option: partial(session, x) for option, session in sessions.items()}
-        share = partial(_share, report, number, len(groups))
+        share = partial(part, report, number, len(groups))
         samples = interleave(subjects, schedule, share).primary()
         del sessions, subjects  # before others are opened
         for option in group:
@@ -179,7 +176,8 @@ def _measure(
             yield _Measured(option, float(np.median(samples[anchor])), ratio, profile)
 
 
-def _share(report: Callable[[float], object], done: int, parts: int, share: float) -> None:
+def part(report: Callable[[float], object], done: int, parts: int, share: float) -> None:
+    """Reports `share` of one of several parts as a share of all."""
     report((done + share) / parts)
 
 
