@@ -13,6 +13,7 @@ from shoestring.core.device import Device
 from shoestring.core.pattern import BlockPattern
 from shoestring.core.proposal import Considered
 from shoestring.pipeline import menus as module
+from shoestring.pipeline import structure
 from shoestring.pipeline.borders import ALTERNATE
 from shoestring.pipeline.device import here
 from shoestring.pipeline.menus import Menus, menus, timed, trials
@@ -95,7 +96,7 @@ def test_what_is_tried(original: Original, engine: LatencyTable, stock: LatencyT
 
 def test_hindered_layers_of_a_file_get_no_shapes(original: Original, engine, stock, monkeypatch) -> None:
     """Those of a torch model are modules already."""
-    monkeypatch.setattr(module, "hindrances", lambda _: {DEPTHWISE[0]: "their kernels have 3 axes"})
+    monkeypatch.setattr(structure, "hindrances", lambda _: {DEPTHWISE[0]: "their kernels have 3 axes"})
     for network, shapes in ((replace(original, model=None), ()), (original, (TAPS,))):
         found = trials(network, [stock, engine], sized=False)
         assert found[DEPTHWISE[0]].shapes == shapes

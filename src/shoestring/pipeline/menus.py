@@ -8,7 +8,6 @@ import numpy as np
 
 from shoestring.compress import int8, magnitude, structured_conv
 from shoestring.compress.structured_conv import Structured
-from shoestring.compress.structured_conv.settings import DENSE
 from shoestring.core import allot
 from shoestring.core.blocks import Blocks
 from shoestring.core.counts import dense, sparse
@@ -20,7 +19,6 @@ from shoestring.deploy import runtimes
 from shoestring.measure.machine import pinned
 from shoestring.pipeline import costs, sparsity, structure
 from shoestring.pipeline.borders import ALTERNATE, Borders, edges, priced
-from shoestring.pipeline.decomposing import hindrances
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import calibrate
 from shoestring.pipeline.sensitivity import Loss, Sensitivity, Trial, between
@@ -80,8 +78,7 @@ def trials(original: Original, tables: Sequence[LatencyTable], sized: bool) -> d
     layers = [layer for layer in original.of_kinds(int8.CARD.kinds) if not layer.fixed]
     paths = [layer.name.partition(":")[0] for layer in layers]
     zeros = sparsity.blocks(layers, Blocks(BlockPattern.parse(sparsity.PATTERN), 50))
-    shaped = shapes(original)
-    hindered = hindrances(original) if original.model is None else {}
+    shaped = {f"{structured_conv.CARD.name}:{text}": own for text, own in structure.changes(original).items()}
     found = {}
     for layer, path in zip(layers, paths, strict=True):
         if paths.count(path) > 1:  # of a weight that several calls read no one can say what it should be
@@ -92,21 +89,9 @@ def trials(original: Original, tables: Sequence[LatencyTable], sized: bool) -> d
         kept = (
             settings[layer.name]
             for option, settings in shaped.items()
-            if layer.name in settings
-            and layer.name not in hindered
-            and any(_faster(table, layer, option) for table in tables)
+            if layer.name in settings and any(_faster(table, layer, option) for table in tables)
         )
         found[layer.name] = Trial(pattern, (8, LOW) if sized else (8,), tuple(kept))
-    return found
-
-
-def shapes(original: Original) -> dict[str, dict[str, Structured]]:
-    """Options that decompose, each to the layers that it changes with their settings."""
-    layers = original.of_kinds(structured_conv.CARD.kinds)
-    found = {}
-    for text in structure.EXAMPLES if layers else ():
-        settings = structured_conv.assign(layers, structured_conv.parse(text))
-        found[f"{structured_conv.CARD.name}:{text}"] = {n: own for n, own in settings.items() if own.kept != DENSE}
     return found
 
 

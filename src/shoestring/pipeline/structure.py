@@ -49,10 +49,15 @@ def variants(original: Original, inputs: Sequence[np.ndarray]) -> dict[str, Mode
 
 def takes(original: Original) -> dict[str, frozenset[str]]:
     """Each of EXAMPLES to the layers that it changes."""
+    return {text: frozenset(settings) for text, settings in changes(original).items()}
+
+
+def changes(original: Original) -> dict[str, dict[str, structured_conv.Structured]]:
+    """Each of EXAMPLES to the settings of the layers that it changes."""
     layers, found = original.of_kinds(structured_conv.CARD.kinds), {}
     for text in EXAMPLES if layers else ():
         settings, _ = possible(original, structured_conv.assign(layers, structured_conv.parse(text)))
-        found[text] = frozenset(name for name, setting in settings.items() if setting.kept != DENSE)
+        found[text] = {name: setting for name, setting in settings.items() if setting.kept != DENSE}
     return found
 
 
