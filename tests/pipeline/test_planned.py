@@ -23,7 +23,7 @@ from shoestring.pipeline import planned as module
 from shoestring.pipeline.making import Made
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.plan import Ground, steps
-from shoestring.pipeline.planned import TRIES, Planned, floats, planned, plans
+from shoestring.pipeline.planned import GROWS, TRIES, Planned, floats, planned, plans
 from shoestring.pipeline.post_training import EightBit, outputs
 from shoestring.pipeline.request import Request
 from shoestring.pipeline.samples import Samples
@@ -71,13 +71,15 @@ class World:
     bytes: Callable[[int], float] = lambda number: 0.0
     losses: list[float | None] = field(default_factory=list)
     made: list[tuple[Request, tuple]] = field(default_factory=list)
+    recovered: list[int] = field(default_factory=list)
+    told: list[Any] = field(default_factory=list)
     around: list[ModelProto] = field(default_factory=list)
     grown: list[float] = field(default_factory=list)
     picks: dict[str, str] = field(default_factory=lambda: {"a": "int8"})
 
     def put(self, patch: pytest.MonkeyPatch) -> None:
         ground = Ground(NOTHING, NETWORK, (), (), {}, (), 8.0, 4000.0)
-        patch.setattr(module, "join", lambda: SimpleNamespace(leader=True, told=lambda value: value))
+        patch.setattr(module, "join", lambda: SimpleNamespace(leader=True, told=self.told.append))
         patch.setattr(module, "eight_bit", lambda *_: NETWORK)
         patch.setattr(module, "beside", lambda *_: 100)
         patch.setattr(module, "ground", lambda *_: ground)
@@ -85,7 +87,7 @@ class World:
         patch.setattr(module, "bare", lambda original, graph, bits: self.bytes(self.number(graph)))
         patch.setattr(module, "outputs", lambda graph, *_: np.array([[1.0 + self.error(self.number(graph))]]))
         patch.setattr(module, "floats", lambda original, graph: graph)
-        for name in ("settle", "make", "quality", "around"):
+        for name in ("settle", "make", "recover", "quality", "around"):
             patch.setattr(module, name, getattr(self, f"_{name}"))
 
     @staticmethod
@@ -116,6 +118,10 @@ class World:
     def _make(self, original: Any, samples: Any, request: Request, asked: tuple, report: Any, dense: Any) -> Made:
         self.made.append((request, asked))
         return Made(ModelProto(ir_version=len(self.losses)), DEVICE, NETWORK, NETWORK, {})
+
+    def _recover(self, *given: Any) -> Made:
+        self.recovered.append(len(self.losses))
+        return self._make(*given)
 
     def _quality(self, ours: Any, theirs: Any, samples: Any) -> Quality:
         difference = self.points(self.losses[-1])
@@ -166,6 +172,33 @@ def test_noise_of_a_judge_does_no_harm() -> None:
     found = world.run(request("quality>=-1pt"))
     holding = [world.losses[1], world.losses[2]]
     assert found.settled.ms == 1 / (1 + max(holding))
+
+
+def test_no_plan_is_made_twice() -> None:
+    """However many losses lead to it. What is between two plans is found in fewer."""
+    world = World(method=lambda number: "int8", points=lambda loss: -0.5)
+    found = world.run(request("quality>=-1pt", recipe=RECIPE))
+    assert (len(world.losses), len(world.made), len(world.told)) == (TRIES, 1, 2)
+    assert len(set(world.losses)) == TRIES
+    assert found.made.judged is not None
+    (told,) = found.told
+    assert told.count(" ms ") == 1
+    # Plans one and three are the same, which holds; two does not.
+    world = World(
+        method=lambda number: f"int8:w{(0, 4, 3, 4, 4)[number]}",
+        points=lambda loss: -0.5 if len(world.losses) != 2 else -2.0,
+    )
+    world.run(request("quality>=-1pt"))
+    first, second, third, fourth = world.losses
+    assert first < third < fourth < second
+    assert len(world.made) == 2
+
+
+def test_the_same_plan_for_another_runtime_is_another() -> None:
+    plan = World().run(request("latency<=1ms", rounds=0)).proposal
+    assert module._same(plan, replace(plan, totals={}))
+    assert not module._same(plan, replace(plan, methods=("int8",)))
+    assert not module._same(plan, replace(plan, device={**plan.device, "runtime": "engine"}))
 
 
 def test_the_limit_on_bytes_goes_along() -> None:
@@ -237,6 +270,16 @@ def test_a_file_that_fits_is_made_once() -> None:
     assert len(world.made) == 1
 
 
+def test_a_file_that_is_trained_has_room_to_grow() -> None:
+    """Its size is not looked at again before the receipt."""
+    world = World(bytes=lambda number: 1100.0)
+    world.run(request("size<=1000B", recipe=RECIPE))
+    world.run(request("size<=0.5x", recipe=RECIPE))
+    world.run(request("latency<=1ms", recipe=RECIPE))
+    assert world.grown == [100 + GROWS * 1000, 100 + GROWS * 2000, 100]
+    assert len(world.made) == 3
+
+
 PROJECT = "blocks.0.project.0"
 RECIPE = Recipe(epochs=1, batch=4)
 
@@ -257,6 +300,20 @@ def test_how_it_is_trained(picks: dict[str, str], methods: list[str], original: 
     assert asked.runtime == "openvino"
     assert [step.method.CARD.name for step in found] == methods
     assert asked.recipe == (None if methods == ["int8"] else RECIPE)
+    assert world.recovered == ([1] if "magnitude" in methods else [])
+
+
+def test_where_nothing_is_reconstructed_training_finds_the_zeros(original: Original) -> None:
+    world = World(picks={PROJECT: "magnitude:4x1@50%"})
+    world.run(request("latency<=1ms", recipe=RECIPE, reconstruct=False), original)
+    assert (len(world.made), world.recovered) == (1, [])
+
+
+def test_what_cannot_be_trained_is_not_recovered(original: Original) -> None:
+    """`make` says why not."""
+    world = World(picks={PROJECT: "magnitude:4x1@50%"})
+    world.run(request("latency<=1ms", recipe=RECIPE), replace(original, model=None))
+    assert (len(world.made), world.recovered) == (1, [])
 
 
 def test_without_a_torch_model_nothing_is_learned(original: Original) -> None:
@@ -272,6 +329,7 @@ def test_nothing_is_trained_for_what_is_out_of_reach() -> None:
     with pytest.raises(NotMet, match=r"^budget: latency<=1ms cannot be met; nothing was trained$"):
         world.run(request("latency<=1ms", recipe=RECIPE))
     assert world.made == []
+    assert world.told == [None]  # nobody waits for a plan
     assert not world.run(request("latency<=1ms")).proposal.met
     assert len(world.made) == 1
 
@@ -293,18 +351,21 @@ def test_a_stopped_fit_goes_on_with_its_plan(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_process_that_helps_to_train(monkeypatch: pytest.MonkeyPatch, original: Original) -> None:
-    """It measures nothing, and makes what the first one planned."""
-    World().put(monkeypatch)
+    """It measures nothing, and makes what the first one plans, until that plans no more."""
     own = steps({PROJECT: "magnitude:4x1@50%"})
-    told = [str(step.setting) for step in own], DEVICE.to_json()
-    joined = SimpleNamespace(leader=False, told=lambda value: told if value is None else value)
-    monkeypatch.setattr(module, "join", lambda: joined)
-    monkeypatch.setattr(module, "ground", None)
-    seen: list[Any] = []
-    monkeypatch.setattr(module, "make", lambda *given: seen.append(given))
-    for budget in ("latency<=1ms", "quality>=-1pt"):
+    for budget, number in (("latency<=1ms", 1), ("quality>=-1pt", TRIES)):
+        leader = World(picks={PROJECT: "magnitude:4x1@50%"})
+        leader.run(request(budget, recipe=RECIPE), original)
+        assert len(leader.told) == number + 1
+        told = iter(leader.told)
+        joined = SimpleNamespace(leader=False, told=lambda _, told=told: next(told))
+        monkeypatch.setattr(module, "join", lambda joined=joined: joined)
+        monkeypatch.setattr(module, "ground", None)
+        seen: list[Any] = []
+        monkeypatch.setattr(module, "recover", lambda *given, seen=seen: seen.append(given))
         assert planned(original, Samples([], []), request(budget, recipe=RECIPE), lambda *_: None) is None
-    assert [[step.setting for step in given[3]] for given in seen] == [[step.setting for step in own]] * 2
+        assert [[step.setting for step in given[3]] for given in seen] == [[step.setting for step in own]] * number
+        assert list(told) == []
     assert {given[2].runtime for given in seen} == {"openvino"}
 
 

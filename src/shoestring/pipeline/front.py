@@ -75,12 +75,14 @@ def fit_front(
         own = replace(request, budget=budget, out=folder / f"{request.out.stem}-{name}.shoe")
         found = fit(original, samples, own, report)
         if found is None:
-            return None
+            continue  # this process only helps to train, the next one too
         fitted.append(found)
         if found.proposal is not None and not found.proposal.met:
             left = ", ".join(str(other) for _, other in asked[index + 1 :])
             notes.append(f"{budget} cannot be met: {found.proposal.reason}." + f" Not tried: {left}." * bool(left))
             break
+    if not fitted:
+        return None
     return FittedFront(folder, front(original.name, str(request.budget), fitted, tuple(notes)), tuple(fitted))
 
 

@@ -70,21 +70,35 @@ def make(
     process that only helped to train. Warns NoEffectWarning when nothing changes. Raises BadInput as the methods
     do."""
     *shaping, bits = asked
-    method, recipe = bits.method, _share(request.recipe, asked)
+    request = replace(request, recipe=_share(request.recipe, asked))
     pruned = None
     if shaping or request.start is not None:
         places = request.checkpoints, request.trail, request.start
-        way = Shaping(recipe, *places, request.runtime, request.threads, request.reconstruct)
-        pruned = shape(original, samples, shaping, method.CARD.trains, way, report)
+        way = Shaping(request.recipe, *places, request.runtime, request.threads, request.reconstruct)
+        pruned = shape(original, samples, shaping, bits.method.CARD.trains, way, report)
         if pruned is None:
             return None
-    student = pruned.original if pruned else original
-    settings = bits.settings(student)
+    return finish(original, samples, request, bits, pruned, report, dense)
+
+
+def finish(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before made
+    original: Original,
+    samples: Samples,
+    request: Request,
+    bits: Asked,
+    pruned: Pruned | None,
+    report: Progress,
+    dense: EightBit | None = None,
+) -> Made | None:
+    """Decides on the bits of what is left of the original, trains or reconstructs them, and builds what is shipped. As
+    `make`."""
+    method = bits.method
+    settings = bits.settings(pruned.original if pruned else original)
 
     learned = None
     if method.CARD.trains:
         folder = request.checkpoints / method.CARD.name
-        learned = learn(original, pruned, samples, method, settings, recipe, folder, report)
+        learned = learn(original, pruned, samples, method, settings, request.recipe, folder, report)
         if not learned.leader:
             return None
 
@@ -95,7 +109,7 @@ def make(
     device = here(request.runtime or fastest(network.build(), request.threads), request.threads)
     made = Made(subject, device, dense, network, settings, pruned, learned)
     if not made.quantised:
-        warnings.warn("every layer stays in fp32: the file is the original", NoEffectWarning, stacklevel=2)
+        warnings.warn("every layer stays in fp32: the file is the original", NoEffectWarning, stacklevel=3)
     elif request.reconstruct and not (learned and learned.epochs):
         folder = request.checkpoints
         refitted = made_up(subject, original, pruned, network, learned, made.quantised, samples, folder, report)

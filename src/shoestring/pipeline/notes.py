@@ -116,6 +116,8 @@ def zeroed(pruned: Pruned | None, empty: Mapping[str, float], device: Device) ->
     left = multiplications(layers, empty) / multiplications(layers, {})
     methods = ", ".join(dict.fromkeys(setting.method for setting in pruned.settings.values()))
     done = f"while it trained ({methods})" if pruned.epochs else "in one shot, without training"
+    if pruned.recovered:
+        done = f"in one shot ({methods}) and reconstructed, then trained with the zeros held"
     if pruned.source:
         done = f"before ({methods}), as {pruned.source} has it"
     told = [

@@ -21,6 +21,7 @@ from shoestring.pipeline.original import Original
 from shoestring.pipeline.plan import FIRST, Ground, around, ground
 from shoestring.pipeline.post_training import eight_bit, outputs
 from shoestring.pipeline.receipt import Progress
+from shoestring.pipeline.recovery import recover
 from shoestring.pipeline.request import Request
 from shoestring.pipeline.resume import load, place, save
 from shoestring.pipeline.samples import Samples
@@ -29,6 +30,7 @@ from shoestring.train.processes import join
 
 TRIES = 4  # plans that are made and judged, where quality alone is limited
 RESIZED = 2  # times that a plan is made anew because its file is too large
+GROWS = 0.02  # of a limit on size: what training may add to a file, which is not trained anew for its size
 _LEARNED = "lsq+:w8a8"
 _STEP = 3.0  # to the next one, until one holds and one does not
 
@@ -62,8 +64,13 @@ def planned(original: Original, samples: Samples, request: Request, report: Prog
     more. None in a process that only helped to train. Raises BadInput, and NotMet before any training when the limits
     are out of reach."""
     search = _Search(original, samples, request, report)
+    if not search.world.leader:
+        search.help()
+        return None
     limit = request.budget.get("quality")
-    return search.within(limit) if limit is not None and _fastest(request, original) else search.least()
+    found = search.within(limit) if limit is not None and _fastest(request, original) else search.least()
+    search.world.told(None)  # to those that help
+    return found
 
 
 def _fastest(request: Request, original: Original) -> bool:
@@ -81,12 +88,14 @@ class _Search:
             network = eight_bit(original, samples)
             how = request.budget, request.runtime, request.threads, request.without
             self.told = beside(original, samples, request)
-            self.where = replace(ground(original, network, samples, *how, report), grown=self.told)
+            where = ground(original, network, samples, *how, report)
+            spare = 0.0 if request.recipe is None else GROWS * where.limits(request.budget).get("size", 0.0)
+            self.where = replace(where, grown=self.told + spare)
 
-    def least(self) -> Planned | None:
+    def least(self) -> Planned:
         """The least loss within the limits."""
         found = self.attempt(None)
-        if found is None or self.request.recipe is not None:
+        if self.request.recipe is not None:
             return found
         found = self.small_enough(found)
         if not self.request.reconstruct:
@@ -109,55 +118,71 @@ class _Search:
                 break
             grown = size - found.proposal.totals["size"]
             self.where = replace(self.where, grown=self.where.grown + grown)
-            found = self.attempt(None) or found
+            found = self.attempt(None)
         return found
 
-    def within(self, limit: Limit) -> Planned | None:
+    def within(self, limit: Limit) -> Planned:
         """The fastest plan that is judged to hold the limit on quality."""
-        holds: tuple[float, Planned] | None = None
-        fails: float | None = None
-        loss, told, nearest, best = FIRST, [], None, -np.inf
+        tried: list[tuple[Planned, Quality]] = []
+        holds: float | None = None  # the largest loss that does
+        fails: float | None = None  # the smallest that does not
+        loss = FIRST
         for _ in range(TRIES):
-            found = self.attempt(loss)
+            settled = self.settled(loss)
+            found = next(((one, of) for one, of in tried if _same(one.proposal, settled.proposal)), None)
             if found is None:
-                return None
-            judged = self.judged(found.made)
-            found = replace(found, made=replace(found.made, judged=judged))
-            told.append(f"{found.settled.ms:.3g} ms {judged.difference:+.2f} {judged.unit}")
-            if limit.holds(judged.difference):
-                holds = (loss, found) if holds is None or found.settled.ms < holds[1].settled.ms else holds
+                made = self.agreed(settled)
+                found = made, self.judged(made.made)
+                tried.append(found)
+            if limit.holds(found[1].difference):
+                holds = loss if holds is None else max(holds, loss)
             else:
                 fails = loss if fails is None else min(fails, loss)
-                nearest = found if judged.difference > best else nearest
-                best = max(best, judged.difference)
             if holds is None:
                 loss /= _STEP
             elif fails is None:
                 loss *= _STEP
             else:
-                loss = (holds[0] * fails) ** 0.5
-        chosen = holds[1] if holds is not None else nearest
-        assert chosen is not None, "tried"
-        return replace(chosen, told=(f"Plans that were made and judged on these inputs: {'; '.join(told)}.",))
+                loss = (holds * fails) ** 0.5
+        holding = [one for one in tried if limit.holds(one[1].difference)]
+        nearest = max(tried, key=lambda one: one[1].difference)
+        chosen, judged = min(holding, key=lambda one: one[0].settled.ms) if holding else nearest
+        texts = [f"{one.settled.ms:.3g} ms {of.difference:+.2f} {of.unit}" for one, of in tried]
+        told = f"Plans that were made and judged on these inputs: {'; '.join(texts)}."
+        return replace(chosen, made=replace(chosen.made, judged=judged), told=(told,))
 
-    def attempt(self, loss: float | None) -> Planned | None:
-        """A plan, settled by measuring, and made. Of several processes the first plans."""
-        settled = None
+    def attempt(self, loss: float | None) -> Planned:
+        """A plan, settled by measuring, and made."""
+        return self.agreed(self.settled(loss))
+
+    def settled(self, loss: float | None) -> Settled:
+        """A plan, settled by measuring, or as it was before the fit was stopped."""
+        assert self.where is not None, "the first process"
         self.number += 1
-        if self.where is not None:
-            kept = place(self.request, self.where, self.number, loss)
-            settled = load(kept, self.where)
-            if settled is None:
-                settled = settle(self.where, self.request.budget, self.samples, self.report, loss)
-                self.where = settled.where
-                settled = paying(settled, self.samples, self.request.budget.get("size") is not None)
-                save(kept, settled)
-            if self.request.recipe is not None and not settled.proposal.met:
-                raise NotMet(f"budget: {settled.proposal.reason}; nothing was trained")
-        told = None if settled is None else ([str(step.setting) for step in settled.steps], settled.proposal.device)
-        texts, device = self.world.told(told)
-        own = asked(self.original, tuple(texts)) if settled is None else settled.steps
-        return self.made(settled, own, device["runtime"])
+        kept = place(self.request, self.where, self.number, loss)
+        settled = load(kept, self.where)
+        if settled is None:
+            settled = settle(self.where, self.request.budget, self.samples, self.report, loss)
+            self.where = settled.where
+            settled = paying(settled, self.samples, self.request.budget.get("size") is not None)
+            save(kept, settled)
+        if self.request.recipe is not None and not settled.proposal.met:
+            self.world.told(None)
+            raise NotMet(f"budget: {settled.proposal.reason}; nothing was trained")
+        return settled
+
+    def agreed(self, settled: Settled) -> Planned:
+        """The plan, made: of several processes the first tells the others."""
+        self.world.told(([str(step.setting) for step in settled.steps], settled.proposal.device))
+        found = self.made(settled, settled.steps, settled.proposal.device["runtime"])
+        assert found is not None, "the first process goes on to export"
+        return found
+
+    def help(self) -> None:
+        """Makes what the first process plans, until it is done."""
+        while (told := self.world.told(None)) is not None:
+            texts, device = told
+            self.made(None, asked(self.original, tuple(texts)), device["runtime"])
 
     def made(self, settled: Settled | None, own: Sequence[Asked], runtime: str) -> Planned | None:
         """`settled`: None in a process that helps to train."""
@@ -166,7 +191,9 @@ class _Search:
             own = _learning(self.original, own)
             request = request if any(_trains(step) for step in own) else replace(request, recipe=None)
         dense = self.where.network if self.where else None
-        made = make(self.original, self.samples, request, own, self.report, dense)
+        trains = request.recipe is not None and self.original.model is not None
+        recovers = trains and request.reconstruct and any(step.shapes for step in own)
+        made = (recover if recovers else make)(self.original, self.samples, request, own, self.report, dense)
         return None if made is None or settled is None else Planned(made, settled)
 
     def around(self, found: Planned) -> Planned | None:
@@ -176,8 +203,7 @@ class _Search:
         settled = settle(where, self.request.budget, self.samples, self.report)
         if settled.proposal.methods == found.proposal.methods or not settled.proposal.met:
             return None
-        settled = paying(settled, self.samples, self.request.budget.get("size") is not None)
-        return self.made(settled, settled.steps, settled.proposal.device["runtime"])
+        return self.agreed(paying(settled, self.samples, self.request.budget.get("size") is not None))
 
     def judged(self, made: Made) -> Quality:
         ours = outputs(made.subject, made.device.runtime, self.samples.judgement)
@@ -203,6 +229,11 @@ def floats(original: ModelProto, quantised: ModelProto) -> ModelProto:
             if layer.bias is not None and layer.op != "MatMul":
                 biases[name] = layer.bias.astype(np.float32)
     return with_weights(original, weights, biases)
+
+
+def _same(one: Proposal, other: Proposal) -> bool:
+    """Whether the same would be made of both."""
+    return (one.methods, one.device["runtime"]) == (other.methods, other.device["runtime"])
 
 
 def _learning(original: Original, steps: Sequence[Asked]) -> Sequence[Asked]:

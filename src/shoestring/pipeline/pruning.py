@@ -25,7 +25,8 @@ class Pruned:
     path to what stays of its weight, for methods to come. `epochs`: of training so far. `trail`: the sparsities that
     it passed through. `source`: the file that brought the zeros, when one did. `dense`: the float network
     before weights were changed without training, which a reconstruction follows; None when it was trained.
-    `patterns`: in which zeros may be chosen anew then. `told`: what the methods say of how it went, in sentences."""
+    `patterns`: in which zeros may be chosen anew then. `told`: what the methods say of how it went, in sentences.
+    `recovered`: training began with what reconstruction had made of the zeros."""
 
     original: Original
     settings: Mapping[str, Setting] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class Pruned:
     patterns: Mapping[str, Pattern] = field(default_factory=dict)
     dense: ModelProto | None = None
     told: tuple[str, ...] = ()
+    recovered: bool = False
 
 
 def prune(
