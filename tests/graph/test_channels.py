@@ -2,10 +2,12 @@
 
 import numpy as np
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
 from shoestring.graph.capture import capture
-from shoestring.graph.channels import IN, OUT, Group, ends, groups, is_depthwise
+from shoestring.graph.channels import IN, OUT, Group, ends, groups, is_depthwise, width
 from shoestring.graph.dependencies import trace
 
 
@@ -66,3 +68,18 @@ def test_depthwise_layers() -> None:
     assert is_depthwise(nn.Conv2d(4, 4, 3, groups=4))
     assert not any(map(is_depthwise, (nn.Conv2d(4, 8, 3, groups=4), nn.Conv2d(1, 1, 3), nn.Linear(4, 4))))
     assert torch.is_grad_enabled()
+
+
+@given(st.integers(1, 2000), st.floats(0, 99.9), st.sampled_from((1, 2, 4, 8, 16, 32)))
+def test_a_width_is_the_nearest_of_all_that_there_are(channels: int, percent: float, multiple: int) -> None:
+    left = width(channels, percent, multiple)
+    assert left == channels or (left % multiple == 0 and 0 < left < channels)
+    target = channels * (1 - percent / 100)
+    others = [size for size in range(1, channels + 1) if size == channels or size % multiple == 0]
+    assert abs(left - target) == min(abs(size - target) for size in others)
+
+
+def test_widths_by_hand() -> None:
+    assert [width(24, 30, 4), width(96, 30, 8), width(3, 50, 4), width(10, 30, 4)] == [16, 64, 3, 8]
+    assert width(16, 25, 8) == 16  # halfway to 8: the larger
+    assert width(16, 99, 8) == 8

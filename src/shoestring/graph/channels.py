@@ -74,6 +74,14 @@ def is_depthwise(module: nn.Module) -> bool:
     return isinstance(module, nn.Conv1d | nn.Conv2d) and 1 < module.groups == module.in_channels == module.out_channels
 
 
+def width(channels: int, percent: float, multiple: int) -> int:
+    """What is left of `channels`: the multiple nearest to the share that stays, of two the larger; at least one
+    multiple, at most all."""
+    fewer = [*range(multiple, channels, multiple), channels]
+    target = channels * (1 - percent / 100)
+    return min(fewer, key=lambda size: (abs(size - target), -size))
+
+
 class _Reader:
     def __init__(self, traced: Traced):
         self.graph, self.splits = traced.graph, traced.splits

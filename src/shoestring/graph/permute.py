@@ -46,7 +46,7 @@ def gathered(
     behind = norms(gm)
     for group in groups(trace(gm, shape)):
         cells = group.cells
-        if group.fault or len(cells) != 1 or not _movable(gm, cells[0]):
+        if group.fault or len(cells) != 1 or not movable(gm, cells[0]):
             continue
         rows = {path: _rows(gm, path, behind) for path, side in cells[0].indices if side == OUT and path in layers}
         if not rows or any(len(values) != cells[0].size for values in rows.values()):
@@ -158,7 +158,7 @@ def _swap(values: np.ndarray, blocks: list[np.ndarray], price: np.ndarray) -> bo
     return changed
 
 
-def _movable(gm: fx.GraphModule, cell: Cell) -> bool:
+def movable(gm: fx.GraphModule, cell: Cell) -> bool:
     """Whether every place has the channels for itself: no groups but depthwise ones, in which order counts."""
     for path, side in cell.indices:
         module = gm.get_submodule(path) if side != SPLIT else nn.Identity()

@@ -1,11 +1,9 @@
-"""Settings of `channels`: which layer gets what, and what is left of a width."""
+"""Settings of `channels`: which layer gets what."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shoestring.compress import channels
-from shoestring.compress.channels.settings import MULTIPLES, Channels, assign, parse, snapped, width
+from shoestring.compress.channels.settings import Channels, assign, parse, snapped
 from shoestring.core.errors import BadInput
 from shoestring.core.layer import CONV, Layer
 
@@ -32,21 +30,6 @@ def test_what_the_user_wrote_is_not_measured() -> None:
     assert snapped(parse("25%"), 16).multiple == 16
     assert snapped(parse("25%:by8"), 16).multiple == 8
     assert parse(str(snapped(parse("25%"), 16)).partition(":")[2]).multiple == 16
-
-
-@given(st.integers(1, 2000), st.floats(0, 99.9), st.sampled_from(MULTIPLES))
-def test_a_width_is_the_nearest_of_all_that_there_are(channels: int, percent: float, multiple: int) -> None:
-    left = width(channels, percent, multiple)
-    assert left == channels or (left % multiple == 0 and 0 < left < channels)
-    target = channels * (1 - percent / 100)
-    others = [size for size in range(1, channels + 1) if size == channels or size % multiple == 0]
-    assert abs(left - target) == min(abs(size - target) for size in others)
-
-
-def test_widths_by_hand() -> None:
-    assert [width(24, 30, 4), width(96, 30, 8), width(3, 50, 4), width(10, 30, 4)] == [16, 64, 3, 8]
-    assert width(16, 25, 8) == 16  # halfway to 8: the larger
-    assert width(16, 99, 8) == 8
 
 
 def test_only_its_own_settings() -> None:

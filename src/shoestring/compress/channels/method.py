@@ -10,9 +10,8 @@ import torch
 import torch_pruning as tp
 from torch import fx, nn
 
-from shoestring.compress.channels.choice import energies, going, importance
-from shoestring.compress.channels.settings import UNMEASURED, Channels, width
-from shoestring.compress.channels.surgery import Removal, unchanged, without
+from shoestring.compress.channels.choice import going
+from shoestring.compress.channels.settings import UNMEASURED, Channels
 from shoestring.compress.method import Applied, Card, Setting
 from shoestring.core.counts import Counts, dense
 from shoestring.core.device import Device
@@ -20,9 +19,11 @@ from shoestring.core.errors import BadInput, NoEffectWarning
 from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, Layer
 from shoestring.core.precision import FLOAT, Precision
 from shoestring.graph.capture import captured_shape, reshaped
-from shoestring.graph.channels import Group, Place, ends, groups, is_depthwise
+from shoestring.graph.channels import Group, Place, ends, groups, is_depthwise, width
 from shoestring.graph.dependencies import trace
+from shoestring.graph.importance import energies, importance
 from shoestring.graph.masks import by_path, groups_of
+from shoestring.graph.surgery import Removal, unchanged, without
 
 CARD = Card(
     name="channels",

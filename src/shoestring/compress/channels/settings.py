@@ -78,14 +78,6 @@ def snapped(setting: Channels, multiple: int) -> Channels:
     return setting if setting.multiple is not None else replace(setting, multiple=multiple)
 
 
-def width(channels: int, percent: float, multiple: int) -> int:
-    """What is left of `channels`: the multiple nearest to the share that stays, of two the larger; at least one
-    multiple, at most all."""
-    fewer = [*range(multiple, channels, multiple), channels]
-    target = channels * (1 - percent / 100)
-    return min(fewer, key=lambda size: (abs(size - target), -size))
-
-
 def _word(word: str, text: str) -> tuple[str, object]:
     """The field of Channels that a word sets, and to what."""
     share = _SHARE.fullmatch(word)

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from shoestring.compress.channels.surgery import unchanged, without
 from shoestring.graph.capture import capture, reshaped
 from shoestring.graph.channels import IN, OUT
+from shoestring.graph.surgery import unchanged, without
 
 SHAPE = (3, 4, 4)
 
