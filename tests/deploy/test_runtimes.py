@@ -153,3 +153,11 @@ def test_profiles_name_a_convolution_that_writes_the_output(build: Build, name: 
     profile = get(name).open(model.SerializeToString(), profile=True).profile(np.ones((1, 8, 9, 9), np.float32), runs=3)
     assert any(node.startswith("second") for node in profile), profile
     assert profile.keys().isdisjoint({"result", "result_nchwc"}), profile
+
+
+@pytest.mark.parametrize("name", installed())
+def test_points_are_opened_together(quantised: ModelProto, inputs: list[np.ndarray], name: str) -> None:
+    graph = quantised.SerializeToString()
+    sessions = runtimes.open_all(name, [graph, graph])
+    expected = get(name).open(graph)(inputs[0])[0]
+    assert [np.array_equal(session(inputs[0])[0], expected) for session in sessions] == [True, True]

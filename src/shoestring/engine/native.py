@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from shoestring.core.errors import BadInput
-from shoestring.engine.program import DTYPES, Program
+from shoestring.engine.program import DTYPES, NONE, Conv, Linear, Program
 
-VERSION = 1
+VERSION = 2
 _FILES = {"darwin": "libshoestring_engine.dylib", "win32": "shoestring_engine.dll"}
 
 
@@ -64,14 +64,29 @@ class Step:
 class Network:
     """A program made ready for this processor. Calling it takes the inputs and returns the outputs, [N, ...] each for N
     images; it may be called from several threads, which then wait for one another. `threads`: what it runs on itself,
-    the caller among them. `isa`: one of `isas()`, else the best. Raises BadInput."""
+    the caller among them. `isa`: one of `isas()`, else the best. Raises BadInput.
 
-    def __init__(self, program: Program, threads: int = 1, isa: str | None = None) -> None:
+    `base`: a network made without one that this is another width or depth of. They run in turns, on the threads, the
+    instruction set and the memory of `base`, and what the packed weights of layers of one name have in common is kept
+    once. That stays, whichever of them is closed first."""
+
+    def __init__(
+        self, program: Program, threads: int = 1, isa: str | None = None, base: "Network | None" = None
+    ) -> None:
         self._names = tuple(op.name for op in program.ops)
         self._library = _loaded()
+        self._layers = _layers(program)
         data, message = program.to_bytes(), _message()
-        load = self._library.shoestring_load
-        pointer = load(data, len(data), threads, isa.encode() if isa else None, message, len(message))
+        if base is None:
+            load = self._library.shoestring_load
+            pointer = load(data, len(data), threads, isa.encode() if isa else None, message, len(message))
+        else:
+            like = np.full(len(self._names), NONE, np.int32)
+            for layer in self._layers.keys() & base._layers.keys():
+                like[self._layers[layer]] = base._layers[layer]
+            there = base._live()
+            load = self._library.shoestring_load_like
+            pointer = load(data, len(data), there.pointer, like.ctypes.data, like.size, message, len(message))
         if not pointer:
             raise BadInput(f"engine: {_naming_the_node(message.value.decode(), self._names)}")
         self._handle: _Handle | None = _Handle(self._library, pointer)
@@ -104,16 +119,18 @@ class Network:
 
     @property
     def arena_bytes(self) -> int:
-        """The memory for what flows between the steps, for as many images as the last run had (1 before the first)."""
+        """The memory for what flows between the steps, for as many images as the last run had (1 before the first).
+        With a `base` it is the base's, and 0 here."""
         return int(self._library.shoestring_arena_bytes(self._live().pointer))
 
     @property
     def weight_bytes(self) -> int:
-        """The memory for the packed weights."""
+        """The memory for the packed weights; with a `base`, for those that it does not have."""
         return int(self._library.shoestring_weight_bytes(self._live().pointer))
 
     def close(self) -> None:
-        """Gives memory and threads back, as soon as no run is under way; the network is of no use afterwards."""
+        """Gives memory and threads back, as soon as no run is under way and none shares them; the network is of no use
+        afterwards."""
         self._handle = None
 
     def _live(self) -> "_Handle":
@@ -146,6 +163,16 @@ class Network:
                 expected = ", ".join(map(str, ("N", *tensor.shape)))
                 raise BadInput(f"engine: input {tensor.name} has shape {x.shape}; give ({expected}), N alike for all")
         return given, images
+
+
+def _layers(program: Program) -> dict[tuple[str, type, int], int]:
+    """The ops that have weights, by name, kind and which of these it is: a node may become more than one op."""
+    found: dict[tuple[str, type, int], int] = {}
+    for index, op in enumerate(program.ops):
+        if isinstance(op, Conv | Linear):
+            number = sum(key[:2] == (op.name, type(op)) for key in found)
+            found[op.name, type(op), number] = index
+    return found
 
 
 class _Step(Structure):
@@ -215,6 +242,7 @@ def _declare(library: ctypes.CDLL) -> None:
         ("isa", c_char_p, [c_size_t]),
         ("peak", c_double, [c_char_p]),
         ("load", c_void_p, [c_char_p, c_size_t, c_int32, c_char_p, *text]),
+        ("load_like", c_void_p, [c_char_p, c_size_t, c_void_p, c_void_p, c_size_t, *text]),
         ("free", None, [c_void_p]),
         ("network_isa", c_char_p, [c_void_p]),
         ("arena_bytes", c_size_t, [c_void_p]),

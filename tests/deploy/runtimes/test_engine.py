@@ -97,3 +97,67 @@ def test_profiles_have_the_ends_too(build: Build) -> None:
 def test_a_wrong_number_of_inputs_is_refused(quantised: ModelProto) -> None:
     with pytest.raises(BadInput, match="2 inputs given; the network takes 1"):
         engine.open(quantised.SerializeToString())(np.zeros(1), np.zeros(1))
+
+
+def point(build: Build, hidden: int, ends: bool = False) -> bytes:
+    """Two convolutions with so many channels between, of weights that are cut from one set, and scales of its own;
+    `ends`: with what the engine lacks behind them."""
+    rng, own = np.random.default_rng(0), np.random.default_rng(hidden)
+    codes = [rng.integers(-127, 128, shape).astype(np.int8) for shape in ((64, 3, 3, 3), (40, 64, 1, 1))]
+    constants: dict[str, np.ndarray | np.generic] = {"xs": np.float32(0.03), "z": np.uint8(128), "axis": np.int64(1)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "xs", "z"], ["q0"]),
+        helper.make_node("DequantizeLinear", ["q0", "xs", "z"], ["d0"]),
+    ]
+    for number, weight in enumerate((codes[0][:hidden], codes[1][:, :hidden])):
+        scales = own.uniform(1e-3, 2e-3, len(weight)).astype(np.float32)
+        zeros = np.zeros(len(weight), np.int8)
+        constants |= {f"w{number}": weight, f"ws{number}": scales, f"wz{number}": zeros}
+        weights = [f"{name}{number}" for name in ("w", "ws", "wz")]
+        after = f"q{number + 1}", f"d{number + 1}" if ends or number == 0 else "y"
+        nodes += [
+            helper.make_node("DequantizeLinear", weights, [f"v{number}"], axis=0),
+            helper.make_node("Conv", [f"d{number}", f"v{number}"], [f"c{number}"], name=f"conv{number}"),
+            helper.make_node("QuantizeLinear", [f"c{number}", "xs", "z"], [after[0]]),
+            helper.make_node("DequantizeLinear", [after[0], "xs", "z"], [after[1]]),
+        ]
+    if ends:
+        nodes.append(helper.make_node("CumSum", ["d2", "axis"], ["y"], name="sum"))
+    return build(nodes, constants, [1, 3, 8, 8], [1, 40, 6, 6]).SerializeToString()
+
+
+def memory(session: engine.EngineSession) -> tuple[int, int]:
+    return session._network.weight_bytes, session._network.arena_bytes
+
+
+def test_points_of_one_network_share(build: Build) -> None:
+    graphs = [point(build, hidden) for hidden in (16, 40, 64)]
+    sessions = runtimes.open_all("engine", graphs, threads=2)
+    alone = [engine.open(graph) for graph in graphs]
+    x = np.random.default_rng(1).standard_normal((5, 3, 8, 8), dtype=np.float32)
+    for _ in range(2):
+        for together, by_itself in zip(sessions, alone, strict=True):
+            assert np.array_equal(together(x)[0], by_itself(x)[0])
+            assert (together.inputs, together.outputs) == (by_itself.inputs, by_itself.outputs)
+    shared, single = ([memory(session) for session in group] for group in (sessions, alone))  # type: ignore[arg-type]
+    assert [arena for _, arena in shared[:2]] == [0, 0]
+    assert shared[2][0] == single[2][0]
+    assert all(ours < 0.6 * theirs for (ours, _), (theirs, _) in zip(shared[:2], single[:2], strict=True))
+
+
+def test_points_with_ends_are_on_their_own(build: Build) -> None:
+    x = np.random.default_rng(1).standard_normal((1, 3, 8, 8), dtype=np.float32)
+    for ends in ([True, False, False], [False, False, True], [True, True, True]):
+        graphs = [point(build, 16 * (n + 1), end) for n, end in enumerate(ends)]
+        sessions = engine.open_all(graphs)
+        for session, graph in zip(sessions, graphs, strict=True):
+            assert np.array_equal(session(x)[0], engine.open(graph)(x)[0])
+        shares = [memory(session)[1] == 0 for session in sessions]
+        assert shares == [not ends[2] and not ends[0], not ends[2], False]
+
+
+def test_no_points_and_bad_ones(build: Build) -> None:
+    assert engine.open_all([]) == []
+    assert len(engine.open_all([point(build, 8)], threads=0)) == 1
+    with pytest.raises(BadInput, match=REFUSES):
+        engine.open_all([b"nothing", point(build, 8)])

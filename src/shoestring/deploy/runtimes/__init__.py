@@ -4,7 +4,7 @@
 `open(onnx, threads, precision, profile, literal) -> Session`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -70,6 +70,15 @@ def get(name: str) -> ModuleType:
     if reason := _why_absent(name):
         raise BadInput(f"runtime: {reason}")
     return import_module(f"shoestring.deploy.runtimes.{name}")
+
+
+def open_all(runtime: str, graphs: Sequence[bytes], threads: int = 1) -> list[Session]:
+    """A session for each point of a network, given cheapest first. In the engine they share weights, memory and threads
+    and run one at a time; elsewhere each has its own. Raises BadInput."""
+    module = get(runtime)
+    if runtime == "engine":
+        return list(module.open_all(graphs, threads))
+    return [module.open(graph, threads=threads) for graph in graphs]
 
 
 def _why_absent(name: str) -> str:

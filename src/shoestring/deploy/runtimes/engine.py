@@ -39,11 +39,13 @@ class EngineStep:
 class EngineSession:
     """See `runtimes.Session`."""
 
-    def __init__(self, model: ModelProto, threads: int, profile: bool):
+    def __init__(self, model: ModelProto, threads: int, profile: bool, base: "EngineSession | None" = None):
         parts = split(model)
         self._program = parts.program
-        self._network = engine.Network(parts.program, threads)
-        stages = (parts.head, None if parts.head is None and parts.tail is None else self._network, parts.tail)
+        self.whole = parts.head is None and parts.tail is None
+        like: engine.Network | None = base._network if base and self.whole else None
+        self._network: engine.Network = engine.Network(parts.program, threads, base=like)
+        stages = (parts.head, None if self.whole else self._network, parts.tail)
         self._stages = [_stage(part, threads, profile) for part in stages if part is not None]
         stored = {tensor.name for tensor in model.graph.initializer}
         self.inputs = tuple(_spec(value) for value in model.graph.input if value.name not in stored)
@@ -125,12 +127,26 @@ def open(
     del precision
     if literal:
         raise BadInput("engine: computes in integers only; run the graph literally on onnxruntime")
+    return _open(onnx, threads, profile)
+
+
+def open_all(graphs: Sequence[bytes], threads: int = 1) -> list[EngineSession]:
+    """Sessions of the points of one network, the cheapest first, to be used in turns: they run on the threads and in
+    the memory of the last, and weights that layers of one name have in common are kept once. Graphs whose ends another
+    runtime executes are on their own. Raises BadInput as `open` does."""
+    if not graphs:
+        return []
+    last = _open(graphs[-1], threads)
+    return [*(_open(graph, threads, base=last if last.whole else None) for graph in graphs[:-1]), last]
+
+
+def _open(onnx: bytes, threads: int, profile: bool = False, base: EngineSession | None = None) -> EngineSession:
     called = version()
     try:
         model = load_from_string(onnx)
         if {node.op_type for node in model.graph.node}.isdisjoint({"QuantizeLinear", "DequantizeLinear"}):
             raise BadInput("it computes in integers only, and nothing is quantised; fit the graph, or use onnxruntime")
-        return EngineSession(model, threads or _cores(), profile)
+        return EngineSession(model, threads or _cores(), profile, base)
     except Exception as error:  # a stranger's graph may be wrong in any way
         reason = " ".join(str(error).split()).removeprefix("engine: ")
         raise BadInput(f"engine {called} refuses the graph: {reason[:300]}") from None

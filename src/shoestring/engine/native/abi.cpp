@@ -15,7 +15,7 @@ namespace {
 
 using namespace shoestring;
 
-constexpr int32_t kVersion = 1, kMostThreads = 256, kMostImages = 65536;
+constexpr int32_t kVersion = 2, kMostThreads = 256, kMostImages = 65536;
 const char* const kIsas[] = {"avx512_vnni", "avx_vnni", "avx2", "neon_dotprod", "neon", "portable"};
 
 // Where a message goes.
@@ -111,6 +111,16 @@ void* shoestring_load(const uint8_t* bytes, size_t size, int32_t threads, const 
             throw BadProgram(std::to_string(threads) + " threads asked for, 1 to " + std::to_string(kMostThreads) +
                              " expected");
         network = std::make_unique<Network>(parse(bytes, size), kernels(isa), threads);
+    });
+    return network.release();
+}
+
+void* shoestring_load_like(const uint8_t* bytes, size_t size, const void* base, const int32_t* like, size_t count,
+                           char* message, size_t message_size) {
+    std::unique_ptr<Network> network;
+    guarded({message, message_size}, [&] {
+        network = std::make_unique<Network>(parse(bytes, size), *static_cast<const Network*>(base),
+                                            std::vector<int32_t>(like, like + count));
     });
     return network.release();
 }

@@ -34,16 +34,24 @@ SHOESTRING_API double shoestring_peak(const char* isa);
 // (or what the environment's SHOESTRING_ISA says). nullptr when it fails.
 SHOESTRING_API void* shoestring_load(const uint8_t* bytes, size_t size, int32_t threads, const char* isa, char* message,
                                      size_t message_size);
-// When no run is under way. nullptr is allowed.
+// A network beside `base`, which must have been loaded without one: another width or depth of what it is, to be run in
+// turns with it. They share threads, instruction set and the memory of a run, and of op i, like[i] (of as many as there
+// are ops) is the step of `base` whose packed weights are used as far as they are the same, or -1 where none is like
+// it. Any may be freed first: what others still use stays.
+SHOESTRING_API void* shoestring_load_like(const uint8_t* bytes, size_t size, const void* base, const int32_t* like,
+                                          size_t count, char* message, size_t message_size);
+// When no run of it is under way. nullptr is allowed.
 SHOESTRING_API void shoestring_free(void* network);
 
 SHOESTRING_API const char* shoestring_network_isa(const void* network);
+// What is its own. The memory of a run counts as that of `base`.
 SHOESTRING_API size_t shoestring_arena_bytes(const void* network);
 SHOESTRING_API size_t shoestring_weight_bytes(const void* network);
 // How many there are: one an op. Writes the first `count` to `steps`.
 SHOESTRING_API size_t shoestring_steps(const void* network, ShoestringStep* steps, size_t count);
 
-// 0 when it is done. May be called from several threads: runs of one network follow one another.
+// 0 when it is done. May be called from several threads: runs of one network, and of those that share with it, follow
+// one another.
 SHOESTRING_API int32_t shoestring_run(void* network, const ShoestringArray* inputs, size_t input_count,
                                       const ShoestringArray* outputs, size_t output_count, int32_t images,
                                       char* message, size_t message_size);

@@ -13,6 +13,7 @@
 #include "conv.h"
 #include "conv_geometry.h"
 #include "conv_packing.h"
+#include "conv_rows.h"
 #include "pointwise.h"
 #include "step.h"
 
@@ -26,6 +27,9 @@ constexpr int64_t kLeastTile = 64;  // pixels
 // Costs, in quads that a block reads interleaved (measured on AVX2): a gathered quad of whole planes, one of planes
 // shifted by taps, whose loads straddle cache lines, and interleaving a quad's rows.
 constexpr double kGathering = 1.05, kShifting = 1.4, kInterleaving = 0.25;
+// How much more a layer may cost for reading its input as the one does whose weights it shares. Where more is at stake
+// than the models of costs can tell there are few outputs, and little to share.
+constexpr double kAlike = 1.01;
 
 int64_t up(int64_t n, int64_t unit) {
     return (n + unit - 1) / unit * unit;
@@ -33,14 +37,14 @@ int64_t up(int64_t n, int64_t unit) {
 
 class ConvStep final : public Step {
 public:
-    ConvStep(const ConvOp& op, const Program& program, const Kernels& kernels);
+    ConvStep(const ConvOp& op, const Program& program, const Kernels& kernels, const ConvStep* like);
 
     int phases() const override { return geometry_.direct ? 1 : 2; }
     size_t scratch(int images, int parts) const override;
     void run(int phase, const Work& work) const noexcept override;
     const char* label() const override { return label_; }
-    int64_t multiplies() const override { return 16 * packed_.quads() * geometry_.flat; }
-    size_t weights() const override { return packed_.bytes(); }
+    int64_t multiplies() const override { return 16 * packed_->quads() * geometry_.flat; }
+    size_t weights() const override { return packed_->bytes() + tile_rows_.size() * sizeof(int32_t); }
 
 private:
     struct Tile {
@@ -48,17 +52,15 @@ private:
     };
     // Rows gathered one by one; or interleaved in fours, those of a tile or whole planes beforehand.
     enum class Read { gathered, by_tile, by_plane };
-    struct Columns;
-    void choose(const int8_t* weight);
+    void choose(const ConvOp& op, const ConvStep* like);
     void pack(const ConvOp& op);
-    void rows_of(const Columns& w, int64_t group, std::vector<Row>& rows) const;
-    void tile_quads_of(const Columns& w, std::vector<Quad>& quads) const;
-    void plane_quads_of(const Columns& w, int64_t group, std::vector<Quad>& quads) const;
+    int64_t rows_in() const { return geometry_.channels * geometry_.taps_high * geometry_.taps_wide; }
+    int64_t blocks_in_group() const { return (geometry_.group_outputs + 3) / 4; }
     void spread(const Work& work) const;
     void compute(const Work& work, const Tile& tile, Range blocks) const;
     const uint8_t* input_of(const Work& work, const Tile& tile) const;
     void write(const Work& work, const Tile& tile, int64_t channel, const uint8_t* row) const;
-    void write(const Work& work, const Tile& tile, int64_t channel, const int32_t* row) const;
+    void write(const Work& work, const Tile& tile, int64_t channel, const int32_t* row, float multiplier) const;
     void finish(const Work& work, int64_t element, int64_t n) const;
     // Scratch: each image's planes, then each thread's own: its rows of output, then what it interleaves.
     int64_t staged_bytes() const { return geometry_.direct ? 0 : up(quads_in_ * 4 * geometry_.channel() + kSlack, 64); }
@@ -78,12 +80,12 @@ private:
     bool floats_;
     int64_t quads_in_;  // input channels in fours
     int64_t tile_;
-    std::vector<int32_t> tile_rows_;  // by_tile: where each row of a tile begins
-    std::vector<float> multipliers_;
+    bool dense_ = false;
+    std::vector<int32_t> tile_rows_;  // by_tile, unless direct: where each row of a tile begins
     std::vector<uint8_t> table_, sum_table_;
     int32_t sum_tensor_, sum_swapped_, sum_low_, sum_high_;
     float sum_scales_[3]{};
-    PackedConv packed_;
+    std::unique_ptr<PackedConv> packed_;
     char label_[32];
 };
 
@@ -92,7 +94,7 @@ std::vector<T> copy_of(const Const<T>& constant) {
     return {constant.data, constant.data + constant.count};
 }
 
-ConvStep::ConvStep(const ConvOp& op, const Program& program, const Kernels& kernels)
+ConvStep::ConvStep(const ConvOp& op, const Program& program, const Kernels& kernels, const ConvStep* like)
     : geometry_(op, program),
       conv_(*kernels.conv),
       pointwise_(*kernels.pointwise),
@@ -103,7 +105,6 @@ ConvStep::ConvStep(const ConvOp& op, const Program& program, const Kernels& kern
       x_zero_((uint8_t)op.x_zero),
       floats_(program.tensors[(size_t)op.output].dtype == DType::f32),
       quads_in_((geometry_.channels + 3) / 4),
-      multipliers_(copy_of(op.requantise.multiplier)),
       table_(copy_of(op.requantise.table)),
       sum_table_(copy_of(op.sum.table)),
       sum_tensor_(op.sum.tensor),
@@ -113,18 +114,22 @@ ConvStep::ConvStep(const ConvOp& op, const Program& program, const Kernels& kern
     if (quads_in_ * 4 * geometry_.channel() >= INT32_MAX - 4096)
         throw BadProgram("a convolution's padded input has more than 2^31 elements");
     if (op.sum.scales) std::memcpy(sum_scales_, op.sum.scales.data, sizeof sum_scales_);
-    choose(op.weight.data);
+    choose(op, like);
     // What a tile reads: its rows; or, of shifted planes, the pixels that all taps share.
-    const int64_t rows =
-        read_ == Read::by_tile ? geometry_.channels * geometry_.taps_high * geometry_.taps_wide : geometry_.channels;
+    const int64_t rows = read_ == Read::by_tile ? rows_in() : geometry_.channels;
     const int64_t fitting = (geometry_.direct ? kTileBytes : kShiftedTileBytes) / rows / kLeastTile * kLeastTile;
     tile_ = std::min(up(geometry_.flat, 16), std::clamp<int64_t>(fitting, kLeastTile, 512));
+    // Offsets in a tile depend on its size. A dense layer has few, the same for each block.
+    if (like && read_ == Read::by_tile && like->read_ == read_ && !dense_) tile_ = std::min(tile_, like->tile_);
     pack(op);
+    if (like && like->read_ == read_ && like->geometry_.groups == geometry_.groups)
+        packed_->share(*like->packed_, (size_t)blocks_in_group(), (size_t)like->blocks_in_group());
 }
 
-// How the input is read: whichever executes least, by the weights that are there. Costs are in interleaved quads of one
-// block, which is what interleaving four rows costs a quarter of.
-void ConvStep::choose(const int8_t* weight) {
+// How the input is read: whichever executes least, by the weights that are there, or as `like` does where that is
+// hardly more. Costs are in interleaved quads of one block, which is what interleaving four rows costs a quarter of.
+void ConvStep::choose(const ConvOp& op, const ConvStep* like) {
+    const int8_t* const weight = op.weight.data;
     const auto& g = geometry_;
     const int64_t taps = g.taps_high * g.taps_wide, per_output = g.group_inputs * taps;
     int64_t rows = 0, quads = 0, tile_quads = 0, blocks = 0;
@@ -147,39 +152,36 @@ void ConvStep::choose(const int8_t* weight) {
                     quads += any != 0;
                 }
         }
-    const double gathered = (g.direct ? kGathering : kShifting) * (double)rows;
+    const double gathered = floats_ ? HUGE_VAL : (g.direct ? kGathering : kShifting) * (double)rows;
     const bool one_group = g.groups == 1;
     const double by_tile = one_group ? (double)tile_quads + kInterleaving * (double)(per_output + 3) / 4 : HUGE_VAL;
     const double by_plane = !g.direct && (one_group || g.group_inputs % 4 == 0)
                                 ? (double)quads + kInterleaving * (double)(quads_in_ * g.channel()) / (double)g.flat
                                 : HUGE_VAL;
-    read_ = gathered < std::min(by_tile, by_plane) && !floats_ ? Read::gathered
-            : by_tile <= by_plane                              ? Read::by_tile
-                                                               : Read::by_plane;
+    const double costs[] = {gathered, by_tile, by_plane}, least = std::min({gathered, by_tile, by_plane});
+    read_ = gathered < std::min(by_tile, by_plane) ? Read::gathered
+            : by_tile <= by_plane                  ? Read::by_tile
+                                                   : Read::by_plane;
+    if (like && costs[(int)like->read_] <= kAlike * least) read_ = like->read_;
     if (floats_ && !one_group && g.group_inputs % 4)
         throw BadProgram("a grouped convolution with float outputs needs a multiple of 4 inputs");
     const int64_t executed = read_ == Read::gathered ? rows : read_ == Read::by_tile ? tile_quads : quads;
-    packed_.reserve((size_t)blocks, (size_t)executed, read_ != Read::gathered);
+    const auto& r = op.requantise;
+    packed_ = std::make_unique<PackedConv>(Codes{0, r.zero, r.low, r.high}, read_ != Read::gathered, conv_);
+    packed_->reserve((size_t)blocks, (size_t)executed);
     const int64_t possible =
         blocks * (read_ == Read::by_plane ? (g.group_inputs + 3) / 4 * taps : (per_output + 3) / 4);
-    const char* form = executed * 10 >= possible * 9 ? "dense" : read_ == Read::gathered ? "4x1" : "4x4";
+    dense_ = executed * 10 >= possible * 9;
+    const char* form = dense_ ? "dense" : read_ == Read::gathered ? "4x1" : "4x4";
     std::snprintf(label_, sizeof label_, "conv %dx%d %s", (int)g.taps_high, (int)g.taps_wide, form);
 }
-
-// The weights of a block, output by output, for one input channel and tap.
-struct ConvStep::Columns {
-    const int8_t* of[4];
-    int64_t taps, inputs;
-
-    int8_t at(int64_t output, int64_t channel, int64_t tap) const {
-        return of[output] && channel < inputs ? of[output][channel * taps + tap] : (int8_t)0;
-    }
-};
 
 void ConvStep::pack(const ConvOp& op) {
     const auto& g = geometry_;
     const int64_t taps = g.taps_high * g.taps_wide, per_output = g.group_inputs * taps;
-    for (int64_t c = 0; read_ == Read::by_tile && c < g.group_inputs; ++c)
+    const bool listed = read_ == Read::by_tile && !g.direct;
+    if (listed) tile_rows_.reserve((size_t)per_output);
+    for (int64_t c = 0; listed && c < g.group_inputs; ++c)
         for (int64_t t = 0; t < taps; ++t)
             tile_rows_.push_back((int32_t)(c * g.channel() + g.shift(t / g.taps_wide, t % g.taps_wide)));
     std::vector<Row> rows;
@@ -189,80 +191,33 @@ void ConvStep::pack(const ConvOp& op) {
             const int64_t at = group * g.group_outputs + first;
             Columns columns{{}, taps, g.group_inputs};
             int32_t bias[4] = {};
-            Codes codes[4] = {};
+            float multipliers[4] = {};
             for (int64_t k = 0; k < std::min<int64_t>(4, g.group_outputs - first); ++k) {
                 const int8_t* w = columns.of[k] = op.weight.data + (at + k) * per_output;
                 uint32_t sum = 0;  // wraps, as accumulators do
                 for (int64_t i = 0; i < per_output; ++i) sum += (uint32_t)w[i];
                 const int32_t own = op.requantise.bias ? op.requantise.bias.data[at + k] : 0;
                 bias[k] = (int32_t)((uint32_t)own + (uint32_t)(conv_.input_offset - op.x_zero) * sum);
-                codes[k] = {multipliers_[(size_t)(at + k)], op.requantise.zero, op.requantise.low, op.requantise.high};
+                multipliers[k] = op.requantise.multiplier.data[at + k];
             }
             if (read_ == Read::gathered) {
-                rows_of(columns, group, rows);
-                packed_.add_rows(rows, bias, codes, conv_);
+                rows_of(columns, g, rows);
+                packed_->add_rows(rows, bias, multipliers);
             } else {
                 if (read_ == Read::by_tile)
-                    tile_quads_of(columns, quads);
+                    tile_quads_of(columns, up(tile_, 16), quads);
                 else
-                    plane_quads_of(columns, group, quads);
-                packed_.add_quads(quads, bias, codes, conv_);
+                    plane_quads_of(columns, g, quads);
+                packed_->add_quads(quads, bias, multipliers);
             }
-        }
-}
-
-void ConvStep::rows_of(const Columns& w, int64_t group, std::vector<Row>& rows) const {
-    const auto& g = geometry_;
-    rows.clear();
-    for (int64_t c = 0; c < g.group_inputs; ++c)
-        for (int64_t t = 0; t < w.taps; ++t) {
-            const int64_t offset =
-                (group * g.group_inputs + c) * g.channel() + g.shift(t / g.taps_wide, t % g.taps_wide);
-            const Row row{(int32_t)offset, {w.at(0, c, t), w.at(1, c, t), w.at(2, c, t), w.at(3, c, t)}};
-            if (row.weights[0] | row.weights[1] | row.weights[2] | row.weights[3]) rows.push_back(row);
-        }
-}
-
-// Four rows of the tile, one after another: any channels and taps.
-void ConvStep::tile_quads_of(const Columns& w, std::vector<Quad>& quads) const {
-    const int64_t rows = w.inputs * w.taps;
-    quads.resize((size_t)(rows + 3) / 4);
-    Quad* quad = quads.data();
-    for (int64_t r = 0; r < rows; r += 4) {
-        *quad = {(int32_t)(r * up(tile_, 16)), {}};
-        uint32_t any = 0;
-        for (int64_t k = 0; k < 4 && w.of[k]; ++k) {
-            uint32_t four = 0;
-            if (rows - r >= 4)
-                std::memcpy(&four, w.of[k] + r, 4);
-            else
-                std::memcpy(&four, w.of[k] + r, (size_t)(rows - r));
-            std::memcpy(quad->weights + 4 * k, &four, 4);
-            any |= four;
-        }
-        quad += any != 0;
-    }
-    quads.resize((size_t)(quad - quads.data()));
-}
-
-// Four channels, all taps.
-void ConvStep::plane_quads_of(const Columns& w, int64_t group, std::vector<Quad>& quads) const {
-    const auto& g = geometry_;
-    quads.clear();
-    for (int64_t c = 0; c < g.group_inputs; c += 4)
-        for (int64_t t = 0; t < w.taps; ++t) {
-            const int64_t offset =
-                (group * g.group_inputs + c) * g.channel() + 4 * g.shift(t / g.taps_wide, t % g.taps_wide);
-            Quad quad{(int32_t)offset, {}};
-            int8_t any = 0;
-            for (int64_t k = 0; k < 16; ++k) any |= quad.weights[k] = w.at(k / 4, c + k % 4, t);
-            if (any) quads.push_back(quad);
         }
 }
 
 int64_t ConvStep::own_bytes() const {
-    const int64_t rows = up((int64_t)tile_rows_.size(), 4) * up(tile_, 16);
-    return up(rows_bytes() + (read_ == Read::by_plane ? 4 * geometry_.channel() : rows) + kSlack, 64);
+    const int64_t interleaved = read_ == Read::by_plane  ? 4 * geometry_.channel()
+                                : read_ == Read::by_tile ? up(rows_in(), 4) * up(tile_, 16)
+                                                         : 0;
+    return up(rows_bytes() + interleaved + kSlack, 64);
 }
 
 size_t ConvStep::scratch(int images, int parts) const {
@@ -272,7 +227,7 @@ size_t ConvStep::scratch(int images, int parts) const {
 void ConvStep::run(int phase, const Work& work) const noexcept {
     if (phase == 0 && !geometry_.direct) return spread(work);
     const int64_t tiles = (geometry_.flat + tile_ - 1) / tile_, all = tiles * work.images;
-    const int64_t blocks = (int64_t)packed_.size();
+    const int64_t blocks = (int64_t)packed_->size();
     const bool by_outputs = work.parts > 1 && all < 4 * work.parts && blocks >= work.parts;
     const Range mine = by_outputs ? Range{0, all} : share(all, work.part, work.parts);
     const Range these = by_outputs ? share(blocks, work.part, work.parts) : Range{0, blocks};
@@ -308,11 +263,14 @@ const uint8_t* ConvStep::input_of(const Work& work, const Tile& tile) const {
     if (read_ == Read::by_plane) return from + 4 * tile.begin;
     if (read_ == Read::gathered) return from + tile.begin;
     uint8_t* const to = own(work) + rows_bytes();
-    const size_t n = tile_rows_.size();
-    for (size_t r = 0; r < n; r += 4) {
-        const uint8_t* rows[4];  // those behind the last have no weight
-        for (size_t i = 0; i < 4; ++i) rows[i] = from + tile.begin + tile_rows_[std::min(r + i, n - 1)];
-        conv_.interleave(rows, tile.pixels, to + (int64_t)r * up(tile_, 16));
+    const int64_t n = rows_in();
+    for (int64_t r = 0; r < n; r += 4) {
+        const uint8_t* rows[4];
+        for (int64_t i = 0; i < 4; ++i) {
+            const int64_t row = std::min(r + i, n - 1);  // those behind the last have no weight
+            rows[i] = from + tile.begin + (geometry_.direct ? row * geometry_.plane : tile_rows_[(size_t)row]);
+        }
+        conv_.interleave(rows, tile.pixels, to + r * up(tile_, 16));
     }
     return to;
 }
@@ -320,25 +278,27 @@ const uint8_t* ConvStep::input_of(const Work& work, const Tile& tile) const {
 void ConvStep::compute(const Work& work, const Tile& tile, Range blocks) const {
     const auto& g = geometry_;
     const uint8_t* input = input_of(work, tile);
-    const int64_t a_group = (g.group_outputs + 3) / 4, stride = (up(tile_, 64) + 64) * (floats_ ? 4 : 1);
+    const int64_t a_group = blocks_in_group(), stride = (up(tile_, 64) + 64) * (floats_ ? 4 : 1);
     const int64_t plane = g.out_height * g.out_width;
     uint8_t* const rows = own(work);
+    ConvBlock block = packed_->empty();
     for (int64_t b = blocks.begin; b < blocks.end; ++b) {
-        const ConvBlock block = packed_.block((size_t)b);
+        packed_->fill((size_t)b, block);
         const int64_t first = b % a_group * 4, channel = b / a_group * g.group_outputs + first;
+        const uint8_t* from = input + b / a_group * g.group_inputs * g.channel();
         const int64_t outputs = std::min<int64_t>(4, g.group_outputs - first);
         uint8_t* const image = work.tensor(output_) + tile.image * out_elements_;
         if (floats_) {
             int32_t* out[4];
             for (int64_t k = 0; k < 4; ++k) out[k] = reinterpret_cast<int32_t*>(rows + k * stride);
-            conv_.accumulated(block, input, tile.pixels, out);
-            for (int64_t k = 0; k < outputs; ++k) write(work, tile, channel + k, out[k]);
+            conv_.accumulated(block, from, tile.pixels, out);
+            for (int64_t k = 0; k < outputs; ++k) write(work, tile, channel + k, out[k], block.multipliers[k]);
             continue;
         }
         uint8_t* out[4];
         for (int64_t k = 0; k < 4; ++k)
             out[k] = g.gapless && k < outputs ? image + (channel + k) * plane + tile.begin : rows + k * stride;
-        (read_ == Read::gathered ? conv_.gathered : conv_.interleaved)(block, input, tile.pixels, out);
+        (read_ == Read::gathered ? conv_.gathered : conv_.interleaved)(block, from, tile.pixels, out);
         for (int64_t k = 0; k < outputs; ++k)
             if (g.gapless)
                 finish(work, tile.image * out_elements_ + (channel + k) * plane + tile.begin, tile.pixels);
@@ -365,9 +325,8 @@ void ConvStep::write(const Work& work, const Tile& tile, int64_t channel, const 
     });
 }
 
-void ConvStep::write(const Work& work, const Tile& tile, int64_t channel, const int32_t* row) const {
+void ConvStep::write(const Work& work, const Tile& tile, int64_t channel, const int32_t* row, float multiplier) const {
     const int64_t first = tile.image * out_elements_ + channel * geometry_.out_height * geometry_.out_width;
-    const float multiplier = multipliers_[(size_t)channel];
     runs(geometry_, first, tile.begin, tile.pixels, [&](int64_t element, int64_t column, int64_t n) {
         float* out = work.tensor<float>(output_) + element;
         for (int64_t i = 0; i < n; ++i) out[i] = (float)row[column + i] * multiplier;
@@ -387,8 +346,8 @@ void ConvStep::finish(const Work& work, int64_t element, int64_t n) const {
 
 }  // namespace
 
-std::unique_ptr<Step> make_conv(const ConvOp& op, const Program& program, const Kernels& kernels) {
-    return std::make_unique<ConvStep>(op, program, kernels);
+std::unique_ptr<Step> make_conv(const ConvOp& op, const Program& program, const Kernels& kernels, const Step* like) {
+    return std::make_unique<ConvStep>(op, program, kernels, dynamic_cast<const ConvStep*>(like));
 }
 
 }  // namespace shoestring

@@ -7,17 +7,26 @@
 
 namespace shoestring {
 
-// One block of four outputs. Quads come in three sorts, in this order, because without a dot-product instruction exact
-// sums need care (vec_avx2.h): `pairs` of quads whose products may be added in 16 bits together, `quads` whose pairs of
-// products may, and `wide` ones. Where the processor has a dot product all are `quads`.
-struct ConvBlock {
+// Quads, or pairs of quads, one after another.
+struct ConvList {
     const int32_t* offsets;  // bytes from the input: four a quad (gathered) or one a quad (interleaved)
     const int8_t* weights;   // 16 bytes a quad: four of the first output, four of the second, ...; 32 a wide quad
-    int32_t pairs, quads, wide;
+    int32_t count;
+};
+
+// One block of four outputs. Quads come in three sorts, because without a dot-product instruction exact sums need care
+// (vec_avx2.h): `pairs` of quads whose products may be added in 16 bits together, `quads` whose pairs of products may,
+// and `wide` ones. Where the processor has a dot product there are only `quads`, and maybe a `rest` of them that is the
+// block's own, when those are shared with another network.
+struct ConvBlock {
+    ConvList pairs, quads, wide, rest;
+    int32_t last_offsets[4];  // where a list ends within a shared quad: what is the block's of it, which is the `rest`
+    int8_t last_weights[16];
     int32_t bias[4];
-    Codes codes[4];
-    // zero, low and high of the codes, repeated to fill 32 bits (halves, then bytes), and whether the bounds matter.
-    uint32_t zeros[4], lows[4], highs[4];
+    float multipliers[4];
+    int32_t zero, low, high;  // as in Codes
+    // The same, repeated to fill 32 bits (halves, then bytes), and whether the bounds matter.
+    uint32_t zeros, lows, highs;
     bool bounded;
 };
 

@@ -71,9 +71,9 @@ inline void accumulate(const ConvBlock& b, const uint8_t* in, I acc[4][Read::vec
     constexpr int n = Read::vectors;
     for (int o = 0; o < 4; ++o)
         for (int v = 0; v < n; ++v) acc[o][v] = V::splat(b.bias[o]);
-    const int32_t* at = b.offsets;
-    const int8_t* w = b.weights;
-    for (int32_t q = 0; q < b.pairs; ++q, at += 2 * Read::offsets, w += 32) {
+    const int32_t* at = b.pairs.offsets;
+    const int8_t* w = b.pairs.weights;
+    for (int32_t q = 0; V::widens && q < b.pairs.count; ++q, at += 2 * Read::offsets, w += 32) {
         I x[n], y[n];
         Read::read(in, at, x);
         Read::read(in, at + Read::offsets, y);
@@ -84,13 +84,19 @@ inline void accumulate(const ConvBlock& b, const uint8_t* in, I acc[4][Read::vec
                 acc[o][v] = V::add(acc[o][v], _mm256_madd_epi16(sums, ones()));
             }
     }
-    for (int32_t q = 0; q < b.quads; ++q, at += Read::offsets, w += 16) {
-        I x[n];
-        Read::read(in, at, x);
-        for (int o = 0; o < 4; ++o)
-            for (int v = 0; v < n; ++v) acc[o][v] = V::Dot::dot(acc[o][v], x[v], w + 4 * o);
-    }
-    for (int32_t q = 0; q < b.wide; ++q, at += Read::offsets, w += 32) {
+    const auto add = [&](const ConvList& quads) {
+        at = quads.offsets, w = quads.weights;
+        for (int32_t q = 0; q < quads.count; ++q, at += Read::offsets, w += 16) {
+            I x[n];
+            Read::read(in, at, x);
+            for (int o = 0; o < 4; ++o)
+                for (int v = 0; v < n; ++v) acc[o][v] = V::Dot::dot(acc[o][v], x[v], w + 4 * o);
+        }
+    };
+    add(b.quads);
+    if (!V::widens && b.rest.count) add(b.rest);
+    at = b.wide.offsets, w = b.wide.weights;
+    for (int32_t q = 0; V::widens && q < b.wide.count; ++q, at += Read::offsets, w += 32) {
         I x[n];
         Read::read(in, at, x);
         for (int v = 0; v < n; ++v) {
@@ -102,13 +108,13 @@ inline void accumulate(const ConvBlock& b, const uint8_t* in, I acc[4][Read::vec
 
 // Codes before the last saturation: 16 bits, the pixels of x then those of y in each half.
 inline I codes16(I x, I y, const ConvBlock& b, int o) {
-    const V::F m = V::splat(b.codes[o].multiplier);
+    const V::F m = V::splat(b.multipliers[o]);
     x = V::to_int(V::mul(V::to_float(x), m)), y = V::to_int(V::mul(V::to_float(y), m));
-    return _mm256_adds_epi16(_mm256_packs_epi32(x, y), V::splat((int32_t)b.zeros[o]));
+    return _mm256_adds_epi16(_mm256_packs_epi32(x, y), V::splat((int32_t)b.zeros));
 }
-inline I bounded(I codes, const ConvBlock& b, int o) {
+inline I bounded(I codes, const ConvBlock& b) {
     if (!b.bounded) return codes;
-    return V::min_u8(V::max_u8(codes, V::splat((int32_t)b.lows[o])), V::splat((int32_t)b.highs[o]));
+    return V::min_u8(V::max_u8(codes, V::splat((int32_t)b.lows)), V::splat((int32_t)b.highs));
 }
 
 inline void store_some(uint8_t* out, I codes, int64_t n) {
@@ -126,7 +132,7 @@ void gathered(const ConvBlock& b, const uint8_t* in, int64_t pixels, uint8_t* co
         accumulate<High32>(b, in + p, acc);
         for (int o = 0; o < 4; ++o) {
             const I high = codes16(acc[o][0], acc[o][1], b, o);
-            const I codes = bounded(_mm256_packus_epi16(low[o], high), b, o);
+            const I codes = bounded(_mm256_packus_epi16(low[o], high), b);
             if (pixels - p >= 32)
                 V::store(out[o] + p, codes);
             else
@@ -139,7 +145,7 @@ void gathered(const ConvBlock& b, const uint8_t* in, int64_t pixels, uint8_t* co
         for (int o = 0; o < 4; ++o) {
             const I sixteen = codes16(acc[o][0], acc[o][1], b, o);
             const I codes = _mm256_permute4x64_epi64(_mm256_packus_epi16(sixteen, sixteen), 0x08);
-            store_some(out[o] + p, bounded(codes, b, o), pixels - p);
+            store_some(out[o] + p, bounded(codes, b), pixels - p);
         }
     } else if (pixels > p) {
         I acc[4][1];
@@ -148,7 +154,7 @@ void gathered(const ConvBlock& b, const uint8_t* in, int64_t pixels, uint8_t* co
             const I eight = codes16(acc[o][0], acc[o][0], b, o);
             const I codes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(eight, eight),
                                                         _mm256_setr_epi32(0, 4, 0, 0, 0, 0, 0, 0));
-            store_some(out[o] + p, bounded(codes, b, o), pixels - p);
+            store_some(out[o] + p, bounded(codes, b), pixels - p);
         }
     }
 }
@@ -174,7 +180,7 @@ void interleaved(const ConvBlock& b, const uint8_t* in, int64_t pixels, uint8_t*
         const I sixteen = codes16(first, second, b, o);
         const I codes = bounded(_mm256_permutevar8x32_epi32(_mm256_packus_epi16(sixteen, sixteen),
                                                             _mm256_setr_epi32(0, 4, 1, 5, 0, 0, 0, 0)),
-                                b, o);
+                                b);
         if (pixels - p >= 16)
             _mm_storeu_si128((__m128i*)(out[o] + p), _mm256_castsi256_si128(codes));
         else

@@ -3,7 +3,8 @@
 // vpmaddubsw adds u8 * w for two neighbours in 16 bits. With u8 <= 255 the sum of any of them stays exact when the
 // positive weights add up to at most 128 and the negative ones too (255 * 128 < 2^15). So rows are put into sets whose
 // weights stay within that, for all four outputs: sets of up to four rows (two of such sets are a pair of quads), of
-// two (two of such sets are a quad), and rows that fit nowhere, which are widened before they are multiplied.
+// two (two of such sets are a quad), and rows that fit nowhere, which are widened before they are multiplied. They are
+// taken as they come, so that the lists of a block that has only the first inputs begin as those of one that has all.
 
 #include "conv_packing.h"
 
@@ -14,8 +15,7 @@
 namespace shoestring {
 namespace {
 
-constexpr int kOpen = 12;     // sets tried for a row: more find a little more, slower
-constexpr size_t kLong = 64;  // items
+constexpr int kOpen = 12;  // sets tried for a row: more find a little more, slower
 
 // Sums of weights of one sign.
 typedef int16_t Sums __attribute__((vector_size(16)));
@@ -53,33 +53,6 @@ struct SummedQuad {
     }
 };
 
-template <size_t n>
-int largest(const int8_t (&weights)[n]) {
-    int most = 0;
-    for (const int8_t w : weights) most = std::max(most, std::abs((int)w));
-    return most;
-}
-
-// By largest weight, descending: what is hard to place first. Long lists have enough of both to be taken as they come,
-// which is quicker. Counting sort.
-template <class Item>
-std::vector<const Item*> hardest_first(const std::vector<Item>& items) {
-    std::vector<const Item*> sorted(items.size());
-    if (items.size() > kLong) {
-        for (size_t i = 0; i < items.size(); ++i) sorted[i] = &items[i];
-        return sorted;
-    }
-    std::array<size_t, 130> starts{};
-    std::vector<uint8_t> keys(items.size());
-    for (size_t i = 0; i < items.size(); ++i) {
-        keys[i] = (uint8_t)(128 - largest(items[i].weights));
-        ++starts[keys[i] + 1u];
-    }
-    for (size_t k = 1; k < starts.size(); ++k) starts[k] += starts[k - 1];
-    for (size_t i = 0; i < items.size(); ++i) sorted[starts[keys[i]]++] = &items[i];
-    return sorted;
-}
-
 struct RowSet {
     Sums sums{};
     const Row* rows[4];
@@ -92,8 +65,8 @@ std::vector<RowSet> sets_of(const std::vector<Row>& rows) {
     sets.reserve(rows.size() / 3 + 4);
     std::array<size_t, kOpen> open{};
     int n = 0;
-    for (const Row* row : hardest_first(rows)) {
-        const Sums own = sums_of(*row);
+    for (const Row& row : rows) {
+        const Sums own = sums_of(row);
         int found = -1;
         for (int i = 0; i < n && found < 0; ++i)
             if (exact(sets[open[i]].sums + own)) found = i;
@@ -105,7 +78,7 @@ std::vector<RowSet> sets_of(const std::vector<Row>& rows) {
         }
         RowSet& set = sets[open[found]];
         set.sums = set.sums + own;
-        set.rows[set.count++] = row;
+        set.rows[set.count++] = &row;
         if (set.count == 4) std::move(open.begin() + found + 1, open.begin() + n, open.begin() + found), --n;
     }
     return sets;
@@ -113,56 +86,20 @@ std::vector<RowSet> sets_of(const std::vector<Row>& rows) {
 
 }  // namespace
 
-void PackedConv::reserve(size_t blocks, size_t quads, bool interleaved) {
-    blocks_.reserve(blocks);
-    offsets_.reserve(quads * (interleaved ? 1 : 4));
-    weights_.reserve(quads * 16);
-}
-
-void PackedConv::begin(const int32_t bias[4], const Codes codes[4]) {
-    Start start{offsets_.size(), weights_.size(), {}};
-    std::memcpy(start.block.bias, bias, sizeof start.block.bias);
-    std::memcpy(start.block.codes, codes, sizeof start.block.codes);
-    for (int o = 0; o < 4; ++o) {
-        start.block.zeros[o] = 0x10001u * (uint32_t)codes[o].zero;
-        start.block.lows[o] = 0x1010101u * (uint32_t)codes[o].low;
-        start.block.highs[o] = 0x1010101u * (uint32_t)codes[o].high;
-        start.block.bounded |= codes[o].low > 0 || codes[o].high < 255;
-    }
-    blocks_.push_back(start);
-}
-
-void PackedConv::put(const Row* const rows[4], bool wide, const ConvKernels& kernels) {
-    const Row* any = nullptr;
-    for (int i = 0; i < 4; ++i) any = any ? any : rows[i];
-    Quad quad{};
-    for (int i = 0; i < 4; ++i) {
-        // A row that is missing has no weight: any address will do.
-        offsets_.push_back(rows[i] ? rows[i]->offset : any->offset);
-        for (int o = 0; rows[i] && o < 4; ++o) quad.weights[4 * o + i] = rows[i]->weights[o];
-    }
-    put(quad, wide, kernels);
-}
-
-void PackedConv::put(const Quad& quad, bool wide, const ConvKernels& kernels) {
-    int8_t widened[32];
-    if (wide) kernels.widen(quad.weights, widened);
-    const int8_t* data = wide ? widened : quad.weights;
-    weights_.insert(weights_.end(), data, data + (wide ? 32 : 16));
-}
-
-void PackedConv::add_rows(std::vector<Row>& rows, const int32_t bias[4], const Codes codes[4],
-                          const ConvKernels& kernels) {
-    begin(bias, codes);
-    ConvBlock& block = blocks_.back().block;
-    if (!kernels.splits) {
-        for (size_t i = 0; i < rows.size(); i += 4, ++block.quads) {
+void PackedConv::add_rows(const std::vector<Row>& rows, const int32_t bias[4], const float multipliers[4]) {
+    begin(bias, multipliers);
+    if (kernels_.splits)
+        add_sorted(rows);
+    else
+        for (size_t i = 0; i < rows.size(); i += 4, ++count(kQuads)) {
             const Row* four[4];
             for (size_t j = 0; j < 4; ++j) four[j] = i + j < rows.size() ? &rows[i + j] : nullptr;
-            put(four, false, kernels);
+            put(four, kQuads);
         }
-        return;
-    }
+    end();
+}
+
+void PackedConv::add_sorted(const std::vector<Row>& rows) {
     std::vector<const RowSet*> fours, twos;
     std::vector<const Row*> singles;
     const std::vector<RowSet> sets = sets_of(rows);
@@ -176,15 +113,15 @@ void PackedConv::add_rows(std::vector<Row>& rows, const int32_t bias[4], const C
     }
     const auto row = [](const RowSet* set, int i) { return i < set->count ? set->rows[i] : nullptr; };
     size_t f = 0;
-    for (; f + 1 < fours.size(); f += 2, ++block.pairs)
+    for (; f + 1 < fours.size(); f += 2, ++count(kPairs))
         for (int half = 0; half < 4; half += 2) {
             const Row* four[4] = {row(fours[f], half), row(fours[f], half + 1), row(fours[f + 1], half),
                                   row(fours[f + 1], half + 1)};
-            put(four, false, kernels);
+            put(four, kPairs);
         }
     if (f < fours.size()) {
         const Row* four[4] = {row(fours[f], 0), row(fours[f], 1), row(fours[f], 2), row(fours[f], 3)};
-        put(four, false, kernels), ++block.quads;
+        put(four, kQuads), ++count(kQuads);
     }
     // A last row alone joins the last two: a set of one.
     RowSet last;
@@ -193,44 +130,42 @@ void PackedConv::add_rows(std::vector<Row>& rows, const int32_t bias[4], const C
         singles.pop_back();
         twos.push_back(&last);
     }
-    for (size_t t = 0; t < twos.size(); t += 2, ++block.quads) {
+    for (size_t t = 0; t < twos.size(); t += 2, ++count(kQuads)) {
         const bool two = t + 1 < twos.size();
         const Row* four[4] = {row(twos[t], 0), row(twos[t], 1), two ? row(twos[t + 1], 0) : nullptr,
                               two ? row(twos[t + 1], 1) : nullptr};
-        put(four, false, kernels);
+        put(four, kQuads);
     }
-    for (size_t s = 0; s < singles.size(); s += 4, ++block.wide) {
+    for (size_t s = 0; s < singles.size(); s += 4, ++count(kWide)) {
         const Row* four[4];
         for (size_t j = 0; j < 4; ++j) four[j] = s + j < singles.size() ? singles[s + j] : nullptr;
-        put(four, true, kernels);
+        put(four, kWide);
     }
 }
 
-void PackedConv::add_quads(std::vector<Quad>& quads, const int32_t bias[4], const Codes codes[4],
-                           const ConvKernels& kernels) {
-    begin(bias, codes);
-    ConvBlock& block = blocks_.back().block;
-    const auto write = [&](const Quad& quad, bool wide) {
-        offsets_.push_back(quad.offset);
-        put(quad, wide, kernels);
-    };
-    if (!kernels.splits) {
-        for (const Quad& quad : quads) write(quad, false), ++block.quads;
-        return;
-    }
+void PackedConv::add_quads(const std::vector<Quad>& quads, const int32_t bias[4], const float multipliers[4]) {
+    begin(bias, multipliers);
+    if (kernels_.splits)
+        add_sorted(quads);
+    else
+        for (const Quad& quad : quads) put(quad, kQuads), ++count(kQuads);
+    end();
+}
+
+void PackedConv::add_sorted(const std::vector<Quad>& quads) {
     std::array<SummedQuad, kOpen> open;  // the last that found no partner, in any order
     size_t n = 0;
     std::vector<const Quad*> alone, wide;
-    for (const Quad* quad : hardest_first(quads)) {
-        const SummedQuad summed(*quad);
+    for (const Quad& quad : quads) {
+        const SummedQuad summed(quad);
         if (!exact(summed.positive, summed.negative)) {
-            wide.push_back(quad);
+            wide.push_back(&quad);
             continue;
         }
         size_t i = 0;
         while (i < n && !open[i].exact_with(summed)) ++i;
         if (i < n) {
-            write(*open[i].quad, false), write(*quad, false), ++block.pairs;
+            put(*open[i].quad, kPairs), put(quad, kPairs), ++count(kPairs);
             open[i] = open[--n];
         } else if (n < open.size()) {
             open[n++] = summed;
@@ -240,25 +175,8 @@ void PackedConv::add_quads(std::vector<Quad>& quads, const int32_t bias[4], cons
         }
     }
     for (size_t i = 0; i < n; ++i) alone.push_back(open[i].quad);
-    for (const Quad* quad : alone) write(*quad, false), ++block.quads;
-    for (const Quad* quad : wide) write(*quad, true), ++block.wide;
-}
-
-ConvBlock PackedConv::block(size_t i) const {
-    ConvBlock block = blocks_[i].block;
-    block.offsets = offsets_.data() + blocks_[i].offsets;
-    block.weights = weights_.data() + blocks_[i].weights;
-    return block;
-}
-
-size_t PackedConv::bytes() const {
-    return blocks_.size() * sizeof(Start) + offsets_.size() * sizeof(int32_t) + weights_.size();
-}
-
-int64_t PackedConv::quads() const {
-    int64_t total = 0;
-    for (const Start& start : blocks_) total += 2 * start.block.pairs + start.block.quads + start.block.wide;
-    return total;
+    for (const Quad* quad : alone) put(*quad, kQuads), ++count(kQuads);
+    for (const Quad* quad : wide) put(*quad, kWide), ++count(kWide);
 }
 
 }  // namespace shoestring

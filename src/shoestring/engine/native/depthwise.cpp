@@ -17,7 +17,7 @@ std::vector<T> copy_of(const Const<T>& constant) {
 // Threads share the pictures of the batch: planes of one channel of one image.
 class DepthwiseStep : public Step {
 public:
-    DepthwiseStep(const ConvOp& op, const Program& program, const Kernels& kernels)
+    DepthwiseStep(const ConvOp& op, const Program& program, const Kernels& kernels, const DepthwiseStep* like)
         : layer_(op, program, kernels),
           pointwise_(*kernels.pointwise),
           input_(op.input),
@@ -28,6 +28,7 @@ public:
           scales_(copy_of(op.sum.scales)),
           sum_(op.sum),
           taps_((int64_t)op.kernel[0] * op.kernel[1]) {
+        if (like) layer_.share(like->layer_);
         std::snprintf(label_, sizeof label_, "depthwise %dx%d", (int)op.kernel[0], (int)op.kernel[1]);
     }
 
@@ -80,8 +81,9 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Step> make_depthwise(const ConvOp& op, const Program& program, const Kernels& kernels) {
-    return std::make_unique<DepthwiseStep>(op, program, kernels);
+std::unique_ptr<Step> make_depthwise(const ConvOp& op, const Program& program, const Kernels& kernels,
+                                     const Step* like) {
+    return std::make_unique<DepthwiseStep>(op, program, kernels, dynamic_cast<const DepthwiseStep*>(like));
 }
 
 }  // namespace shoestring

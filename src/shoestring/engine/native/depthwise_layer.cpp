@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 namespace shoestring {
 namespace {
@@ -55,7 +56,10 @@ Depthwise::Depthwise(const ConvOp& op, const Program& program, const Kernels& ke
       floats_(program.tensors[(size_t)op.output].dtype == DType::f32),
       kernel_{op.kernel[0], op.kernel[1]},
       stride_{op.stride[0], op.stride[1]},
-      dilation_{op.dilation[0], op.dilation[1]} {
+      dilation_{op.dilation[0], op.dilation[1]},
+      zero_(op.requantise.zero),
+      low_(op.requantise.low),
+      high_(op.requantise.high) {
     const Tensor &in = program.tensors[(size_t)op.input], &out = program.tensors[(size_t)op.output];
     out_height_ = out.shape[1], out_width_ = out.shape[2];
     place(op, in.shape[1], in.shape[2]);
@@ -135,7 +139,7 @@ bool Depthwise::add_all(const DepthwiseForm& form, bool exact, const int8_t* wei
 void Depthwise::pack(const ConvOp& op) {
     const int64_t taps = kernel_[0] * kernel_[1], channels = op.groups;
     Steps pairs, quads;
-    channels_.reserve((size_t)channels);
+    channels_.reserve((size_t)channels), starts_.reserve((size_t)channels);
     for (int64_t c = 0; c < channels; ++c) {
         const int8_t* weight = op.weight.data + c * taps;
         bool use_quads = add_all(kernels_.quads, !kernels_.widens, weight, quads);
@@ -148,23 +152,43 @@ void Depthwise::pack(const ConvOp& op) {
         int64_t sum = 0;
         for (int64_t t = 0; t < taps; ++t) sum += weight[t];
         const int64_t own = op.requantise.bias ? op.requantise.bias.data[c] : 0;
-        Codes codes = {op.requantise.multiplier.data[c], op.requantise.zero, op.requantise.low, op.requantise.high};
-        channels_.push_back({nullptr, nullptr, (int32_t)steps.offsets.size(),
-                             (int32_t)(own + (input_offset - op.x_zero) * sum), codes});
-        use_quads_.push_back(use_quads);
-        if (c == 0) {  // most channels are alike
-            offsets_.reserve((size_t)channels * steps.offsets.size());
-            weights_.reserve((size_t)channels * steps.weights.size());
-        }
-        offsets_.insert(offsets_.end(), steps.offsets.begin(), steps.offsets.end());
+        channels_.push_back({(int32_t)(own + (input_offset - op.x_zero) * sum), op.requantise.multiplier.data[c]});
+        if (c == 0) weights_.reserve((size_t)channels * steps.weights.size());  // most channels are alike
+        // Offsets are mostly those of the channel before.
+        const size_t count = steps.offsets.size();
+        const bool again =
+            c > 0 && starts_.back().steps == count &&
+            std::equal(steps.offsets.begin(), steps.offsets.end(), offsets_.begin() + (int64_t)starts_.back().offset);
+        const size_t offset = again ? starts_.back().offset : offsets_.size();
+        if (!again) offsets_.insert(offsets_.end(), steps.offsets.begin(), steps.offsets.end());
+        if (count > INT32_MAX || offset > UINT32_MAX || weights_.size() > UINT32_MAX) throw std::bad_alloc();
+        starts_.push_back({(uint32_t)offset, (uint32_t)weights_.size(), (uint32_t)count, use_quads});
         weights_.insert(weights_.end(), steps.weights.begin(), steps.weights.end());
     }
-    size_t offset = 0, weight = 0;
-    for (size_t c = 0; c < channels_.size(); ++c) {
-        channels_[c].offsets = offsets_.data() + offset, channels_[c].weights = weights_.data() + weight;
-        offset += (size_t)channels_[c].steps;
-        weight += (size_t)channels_[c].steps * step_bytes(use_quads_[c] ? kernels_.quads : kernels_.pairs);
+    offsets_.shrink_to_fit();
+}
+
+void Depthwise::share(const Depthwise& base) {
+    const auto bytes = [&](const Start& start) {
+        return start.steps * step_bytes(start.quads ? kernels_.quads : kernels_.pairs);
+    };
+    if (base.packed_ != &base || base.channels() < channels() || base.apart_ != apart_) return;
+    for (size_t c = 0; c < starts_.size(); ++c) {
+        const Start &mine = starts_[c], &theirs = base.starts_[c];
+        const int32_t* offsets = offsets_.data() + mine.offset;
+        const int8_t* weights = weights_.data() + mine.weight;
+        const bool same = mine.steps == theirs.steps && mine.quads == theirs.quads &&
+                          std::equal(offsets, offsets + mine.steps, base.offsets_.data() + theirs.offset) &&
+                          std::equal(weights, weights + bytes(mine), base.weights_.data() + theirs.weight);
+        if (!same) return;
     }
+    packed_ = &base;
+    starts_ = {}, offsets_ = {}, weights_ = {};
+}
+
+size_t Depthwise::weights() const {
+    return channels_.size() * sizeof(Channel) + starts_.size() * sizeof(Start) + offsets_.size() * sizeof(int32_t) +
+           weights_.size();
 }
 
 void Depthwise::copy_out(const DepthwiseTask* tasks, int64_t many, int64_t rows) const {
@@ -191,13 +215,21 @@ void Depthwise::rows(const uint8_t* input, Range pictures, Range rows, void* out
     // Those of one form one behind the other. One kind of work is done to all before the next, so that what one
     // picture's stores left in flight has landed when it is read.
     DepthwiseTask tasks[kMostPictures];
+    DepthwiseChannel made[kMostPictures];
     const int64_t n = pictures.end - pictures.begin;
     int64_t quads = 0, pairs = n, channel = pictures.begin % channels();
     for (int64_t i = 0; i < n; ++i) {
-        const bool quad = use_quads_[(size_t)channel];
+        const Start& start = packed_->starts_[(size_t)channel];
+        const Channel& own = channels_[(size_t)channel];
+        made[i] = {packed_->offsets_.data() + start.offset,
+                   packed_->weights_.data() + start.weight,
+                   (int32_t)start.steps,
+                   own.bias,
+                   {own.multiplier, zero_, low_, high_}};
+        const bool quad = start.quads;
         const int64_t at = quad ? quads : pairs - 1;
         uint8_t* slot = scratch + at * slot_;
-        tasks[at] = {input + (pictures.begin + i) * picture, &channels_[(size_t)channel], slot, slot + outputs_at_,
+        tasks[at] = {input + (pictures.begin + i) * picture, &made[i], slot, slot + outputs_at_,
                      (uint8_t*)out + i * distance * (floats_ ? 4 : 1)};
         quads += quad, pairs -= !quad;
         channel = channel + 1 < channels() ? channel + 1 : 0;

@@ -14,6 +14,10 @@ public:
     Depthwise(const Depthwise&) = delete;
     Depthwise(const ConvOp& op, const Program& program, const Kernels& kernels);
 
+    // Reads its steps in `base` and no longer keeps them, if the first channels there have the same. `base` must
+    // outlive this and share nothing itself.
+    void share(const Depthwise& base);
+
     int64_t channels() const { return (int64_t)channels_.size(); }
     int64_t height() const { return out_height_; }
     int64_t width() const { return out_width_; }
@@ -21,7 +25,7 @@ public:
     int64_t most_pictures() const { return group_; }
     int64_t most_rows() const { return band_; }
     size_t scratch() const { return (size_t)(group_ * slot_); }
-    size_t weights() const { return weights_.size(); }
+    size_t weights() const;  // bytes, not what is shared
 
     // Output rows `rows` of `pictures` (counted through the batch: image * channels() + channel), before any table or
     // sum. `input`: the whole tensor. `out`: where the first of these rows of the first picture goes, `distance`
@@ -29,6 +33,15 @@ public:
     void rows(const uint8_t* input, Range pictures, Range rows, void* out, int64_t distance, uint8_t* scratch) const;
 
 private:
+    // Of a channel: where its steps begin, how many there are, and whether they are quads, else pairs.
+    struct Start {
+        uint32_t offset, weight;
+        uint32_t steps : 31, quads : 1;
+    };
+    struct Channel {
+        int32_t bias;
+        float multiplier;
+    };
     // The steps of one channel (depthwise.h).
     struct Steps {
         std::vector<int32_t> offsets;
@@ -57,10 +70,12 @@ private:
     int64_t every_ = 0;  // of the outputs computed, one in so many is wanted
     int64_t band_ = 0, group_ = 0;
     int64_t slot_ = 0, outputs_at_ = 0;  // bytes of scratch for a picture; where in it the outputs begin
-    std::vector<DepthwiseChannel> channels_;
-    std::vector<uint8_t> use_quads_;  // else pairs; for each channel
+    int zero_, low_, high_;              // as in Codes
+    std::vector<Channel> channels_;
+    std::vector<Start> starts_;
     std::vector<int32_t> offsets_;
     std::vector<int8_t> weights_;
+    const Depthwise* packed_ = this;  // whose starts, offsets and weights are read
 };
 
 }  // namespace shoestring

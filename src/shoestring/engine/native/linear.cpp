@@ -1,12 +1,9 @@
-// Linear layers. Weights are packed into panels (linear.h) in the form that has the fewest bytes to read: with one row
-// of inputs reading them is what takes the time. All images' rows are taken together, as many as fit into registers.
-#include "linear.h"
+// Linear layers. All images' rows are taken together, as many as fit into registers.
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
 #include <vector>
 
+#include "linear_panels.h"
 #include "linear_sparse.h"
 #include "pointwise.h"
 #include "step.h"
@@ -19,155 +16,16 @@ std::vector<T> copy_of(const Const<T>& constant) {
     return {constant.data, constant.data + constant.count};
 }
 
-struct alignas(64) Line {
-    int8_t bytes[64];
-};
-
-// Panels one after another, each from a multiple of 64 bytes on.
-class Panels {
-public:
-    Panels(const LinearOp& op, int64_t outputs, const LinearKernels& kernels)
-        : weight_(op.weight.data),
-          outputs_(outputs),
-          inputs_((int64_t)op.weight.count / outputs),
-          lanes_(kernels.lanes) {
-        const int64_t panels = (outputs + lanes_ - 1) / lanes_;
-        lines_.reserve((size_t)(panels * packed_size(8)) / sizeof(Line));
-        for (int64_t p = 0; p < panels; ++p) pack_bytes(p, kernels.pairs);
-        const int64_t packed = panels * packed_size(op.bits);
-        if (op.bits == 8 || packed > (int64_t)bytes()) return;
-        bits_ = op.bits;
-        starts_.clear(), quads_.clear(), lines_.clear();
-        for (int64_t p = 0; p < panels; ++p) pack_bits(p);
-    }
-
-    int bits() const { return bits_; }
-    bool listed() const { return listed_; }
-    size_t size() const { return starts_.size(); }
-    size_t bytes() const { return lines_.size() * sizeof(Line) + quads_.size() * sizeof(uint32_t); }
-    // Blocks that are executed, counted in weights.
-    int64_t multiplies() const {
-        int64_t blocks = 0;
-        for (const Start& s : starts_) blocks += (int64_t)(s.dense * (bits_ < 8 ? 4 : 1) + s.listed);
-        return blocks * lanes_ * 4;
-    }
-    Panel operator[](size_t i) const {
-        const Start& s = starts_[i];
-        return {lines_[s.line].bytes, s.dense, quads_.data() + s.quad, s.listed};
-    }
-
-private:
-    struct Start {
-        size_t line, dense, quad, listed;
-    };
-    int64_t packed_size(int bits) const { return (inputs_ + 15) / 16 * lanes_ * 2 * bits; }
-    size_t block_bytes() const { return (size_t)lanes_ * 4; }
-
-    // The weights of a panel's outputs for quad q, [lanes][4]; `block` is left as it is where there is no such weight.
-    void gather(int64_t panel, int64_t q, int8_t* block) const {
-        const int8_t* from = weight_ + panel * lanes_ * inputs_ + 4 * q;
-        const int64_t outputs = std::min(lanes_, outputs_ - panel * lanes_),
-                      left = std::min<int64_t>(4, inputs_ - 4 * q);
-        for (int64_t l = 0; l < outputs; ++l, from += inputs_, block += 4) {
-            if (left == 4)
-                std::memcpy(block, from, 4);
-            else
-                std::copy_n(from, std::max<int64_t>(left, 0), block);
-        }
-    }
-
-    // Moves to `rest` what keeps pairs of products from fitting into 16 bits. False where all fit.
-    bool move_excess(int8_t* block, int8_t* rest) const {
-        constexpr int16_t most = 128;  // 255 * 128 < 2^15
-        bool any = false;
-        for (size_t i = 0; i < block_bytes(); i += 2) {
-            const auto sum = (int16_t)(block[i] + block[i + 1]);
-            any |= sum > most || sum < -most;
-        }
-        for (size_t i = 0; any && i < block_bytes(); i += 2) {
-            const int sum = block[i] + block[i + 1];
-            rest[i] = 0, rest[i + 1] = (int8_t)(sum - std::clamp<int>(sum, -most, most));
-            block[i + 1] = (int8_t)(block[i + 1] - rest[i + 1]);
-        }
-        return any;
-    }
-
-    bool zero(const int8_t* block) const {
-        return std::all_of(block, block + block_bytes(), [](int8_t w) { return w == 0; });
-    }
-
-    int8_t* room(size_t size) {
-        const size_t at = lines_.size();
-        lines_.resize(at + (size + sizeof(Line) - 1) / sizeof(Line));
-        return lines_[at].bytes;
-    }
-
-    void pack_bytes(int64_t panel, bool pairs) {
-        const auto quads = (size_t)(inputs_ + 3) / 4;
-        const size_t quad = quads_.size(), line = lines_.size();
-        blocks_.assign(quads * block_bytes(), 0), extra_.clear(), extra_quads_.clear();
-        std::vector<int8_t> rest(block_bytes());
-        for (size_t q = 0; q < quads; ++q) {
-            int8_t* block = &blocks_[q * block_bytes()];
-            gather(panel, (int64_t)q, block);
-            if (pairs && move_excess(block, rest.data())) {
-                extra_.insert(extra_.end(), rest.begin(), rest.end());
-                extra_quads_.push_back((uint32_t)q);
-            }
-            if (!zero(block)) quads_.push_back((uint32_t)q);
-        }
-        const size_t filled = quads_.size() - quad;
-        const bool list = filled * (block_bytes() + sizeof(uint32_t)) < quads * block_bytes();
-        listed_ |= list;
-        const size_t own = list ? filled : quads;
-        int8_t* to = room(std::max<size_t>(own + extra_quads_.size(), 1) * block_bytes());
-        for (size_t i = 0; i < own; ++i, to += block_bytes())
-            std::memcpy(to, &blocks_[(list ? quads_[quad + i] : i) * block_bytes()], block_bytes());
-        if (!list) quads_.resize(quad);
-        quads_.insert(quads_.end(), extra_quads_.begin(), extra_quads_.end());
-        std::copy(extra_.begin(), extra_.end(), to);
-        starts_.push_back({line, list ? 0 : quads, quad, quads_.size() - quad});
-    }
-
-    // Codes are weight + offset, and 0 where there is no weight: what a row has behind its end does not count.
-    void pack_bits(int64_t panel) {
-        const auto offset = (int8_t)(1 << (bits_ - 1));
-        const int64_t steps = (inputs_ + 15) / 16;
-        const int in_vector = 8 / bits_;
-        const size_t line = lines_.size();
-        int8_t* to = room((size_t)packed_size(bits_));
-        std::vector<int8_t> codes(block_bytes());
-        for (int64_t q = 0; q < 4 * steps; ++q) {
-            std::fill(codes.begin(), codes.end(), (int8_t)-offset);
-            gather(panel, q, codes.data());
-            int8_t* vector = to + (size_t)(q / in_vector) * block_bytes();
-            for (size_t i = 0; i < codes.size(); ++i)
-                vector[i] = (int8_t)(vector[i] | (codes[i] + offset) << (q % in_vector * bits_));
-        }
-        starts_.push_back({line, (size_t)steps, 0, 0});
-    }
-
-    const int8_t* weight_;  // only while packing
-    int64_t outputs_, inputs_, lanes_;
-    int bits_ = 8;
-    bool listed_ = false;
-    std::vector<Start> starts_;
-    std::vector<uint32_t> quads_;
-    std::vector<Line> lines_;
-    std::vector<int8_t> blocks_, extra_;  // of the panel being packed: all, and what did not fit
-    std::vector<uint32_t> extra_quads_;
-};
-
 class LinearStep final : public Step {
 public:
-    LinearStep(const LinearOp& op, const Program& program, const Kernels& kernels);
+    LinearStep(const LinearOp& op, const Program& program, const Kernels& kernels, const LinearStep* like);
 
     const char* label() const override {
         if (panels_.bits() < 8) return panels_.bits() == 4 ? "linear 4-bit" : "linear 2-bit";
         return panels_.listed() ? "linear blocks" : "linear";
     }
     int64_t multiplies() const override { return rows_ * panels_.multiplies(); }
-    size_t weights() const override { return panels_.bytes(); }
+    size_t weights() const override { return panels_.bytes() + bias_.size() * (sizeof(int32_t) + sizeof(float)); }
     void run(int phase, const Work& work) const noexcept override;
 
 private:
@@ -193,7 +51,7 @@ private:
     std::vector<float> sum_scales_;
 };
 
-LinearStep::LinearStep(const LinearOp& op, const Program& program, const Kernels& kernels)
+LinearStep::LinearStep(const LinearOp& op, const Program& program, const Kernels& kernels, const LinearStep* like)
     : input_(op.input),
       output_(op.output),
       outputs_((int64_t)op.requantise.multiplier.count),
@@ -216,6 +74,7 @@ LinearStep::LinearStep(const LinearOp& op, const Program& program, const Kernels
       sum_table_(copy_of(op.sum.table)),
       sum_(op.sum),
       sum_scales_(copy_of(op.sum.scales)) {
+    if (like) panels_.share(like->panels_);
     std::copy_n(op.requantise.multiplier.data, outputs_, multipliers_.begin());
     for (int64_t o = 0; o < outputs_; ++o) {
         uint32_t sum = 0;  // wraps, as accumulators do
@@ -281,9 +140,10 @@ void LinearStep::finish(const Work& work, Range rows, Range outputs) const {
 
 }  // namespace
 
-std::unique_ptr<Step> make_linear(const LinearOp& op, const Program& program, const Kernels& kernels) {
-    if (auto sparse = make_sparse_linear(op, program, kernels)) return sparse;
-    return std::make_unique<LinearStep>(op, program, kernels);
+std::unique_ptr<Step> make_linear(const LinearOp& op, const Program& program, const Kernels& kernels,
+                                  const Step* like) {
+    if (auto sparse = make_sparse_linear(op, program, kernels, like)) return sparse;
+    return std::make_unique<LinearStep>(op, program, kernels, dynamic_cast<const LinearStep*>(like));
 }
 
 }  // namespace shoestring

@@ -2,8 +2,9 @@
 //
 // A *panel* is the weights of one vector of outputs. Kept as bytes it is a sequence of blocks [lanes][4], one a quad,
 // then listed blocks that name their quad: what does not fit into a dense block, or, where many blocks are zero, all
-// others. Kept in 4 or 2 bits it is [inputs / 16] steps of four such blocks, each byte holding the codes (weight +
-// offset) of 2 or 4 blocks, the first in the low bits.
+// others. Of listed ones there are two lists: what is shared with another network, and what is the panel's own. Kept in
+// 4 or 2 bits it is [inputs / 16] steps of four such blocks, each byte holding the codes (weight + offset) of 2 or 4
+// blocks, the first in the low bits.
 #pragma once
 
 #include "kernels.h"
@@ -12,9 +13,12 @@ namespace shoestring {
 
 struct Panel {
     const int8_t* weights;
-    size_t dense;           // blocks of quads 0, 1, 2 ... (packed: steps)
-    const uint32_t* quads;  // of the listed blocks, whose weights follow those of the dense ones
-    size_t listed;
+    size_t dense;  // blocks of quads 0, 1, 2 ... (packed: steps)
+    struct List {
+        const int8_t* weights;
+        const uint32_t* quads;
+        size_t count;
+    } listed[2];
 };
 
 // Rows of inputs, `stride` bytes apart, and their accumulators, int32 [rows][acc_stride].

@@ -55,9 +55,8 @@ struct Bytes {
     template <int rows>
     static void run(const Panel& panel, Rows at) {
         if (panel.dense) blocks<rows>(at, panel.weights, panel.dense, [](size_t b) { return b; });
-        if (panel.listed)
-            blocks<rows>(at, panel.weights + panel.dense * V::bytes, panel.listed,
-                         [&](size_t b) { return (size_t)panel.quads[b]; });
+        for (const Panel::List& list : panel.listed)
+            if (list.count) blocks<rows>(at, list.weights, list.count, [&](size_t b) { return (size_t)list.quads[b]; });
     }
 };
 

@@ -12,6 +12,8 @@ constexpr int64_t kLeastRows = 64;  // a vector of pixels and more
 // Fractions of the dense layer's time, fitted to measurements (AVX2): all blocks here, and transposing both sides where
 // each of their elements takes part in one product; above the last one the dense layer is kept.
 constexpr double kBlock = 1.1, kSides = 44, kWorthwhile = 0.8;
+// How much more a layer may cost for being what the one is whose weights it shares.
+constexpr double kAlike = 1.1;
 
 size_t up(size_t n) {
     return (n + 63) / 64 * 64;
@@ -33,7 +35,7 @@ double cost(const LinearOp& op, int64_t outputs, int64_t inputs) {
 
 class SparseLinear final : public Step {
 public:
-    SparseLinear(const LinearOp& op, int64_t rows, const Kernels& kernels)
+    SparseLinear(const LinearOp& op, int64_t rows, const Kernels& kernels, const SparseLinear* like)
         : pointwise_(*kernels.pointwise),
           input_(op.input),
           output_(op.output),
@@ -53,7 +55,7 @@ public:
         for (int axis = 0; axis < 2; ++axis) conv.kernel[axis] = conv.stride[axis] = conv.dilation[axis] = 1;
         conv.requantise = op.requantise;
         conv.sum.tensor = -1;
-        conv_ = make_conv(conv, pictures, kernels);
+        conv_ = make_conv(conv, pictures, kernels, like ? like->conv_.get() : nullptr);
     }
 
     int phases() const override { return conv_->phases() + 2; }
@@ -112,12 +114,15 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Step> make_sparse_linear(const LinearOp& op, const Program& program, const Kernels& kernels) {
+std::unique_ptr<Step> make_sparse_linear(const LinearOp& op, const Program& program, const Kernels& kernels,
+                                         const Step* like) {
     const auto outputs = (int64_t)op.requantise.multiplier.count, inputs = (int64_t)op.weight.count / outputs;
     const int64_t rows = (int64_t)program.tensors[(size_t)op.input].elements / inputs;
     const bool floats = program.tensors[(size_t)op.output].dtype == DType::f32;
-    if (floats || rows < kLeastRows || cost(op, outputs, inputs) > kWorthwhile) return nullptr;
-    return std::make_unique<SparseLinear>(op, rows, kernels);
+    const auto* sparse = dynamic_cast<const SparseLinear*>(like);
+    const double most = kWorthwhile * (!like ? 1 : sparse ? kAlike : 1 / kAlike);
+    if (floats || rows < kLeastRows || cost(op, outputs, inputs) > most) return nullptr;
+    return std::make_unique<SparseLinear>(op, rows, kernels, sparse);
 }
 
 }  // namespace shoestring

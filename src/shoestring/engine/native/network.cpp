@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <type_traits>
@@ -16,13 +17,14 @@ constexpr size_t kNever = SIZE_MAX;
 struct Maker {
     const Program& program;
     const Kernels& kernels;
+    const Step* like;
 
     std::unique_ptr<Step> operator()(const ConvOp& op) const {
         const bool depthwise = program.tensors[size_t(op.input)].shape[0] == op.groups &&
                                program.tensors[size_t(op.output)].shape[0] == op.groups;
-        return depthwise ? make_depthwise(op, program, kernels) : make_conv(op, program, kernels);
+        return depthwise ? make_depthwise(op, program, kernels, like) : make_conv(op, program, kernels, like);
     }
-    std::unique_ptr<Step> operator()(const LinearOp& op) const { return make_linear(op, program, kernels); }
+    std::unique_ptr<Step> operator()(const LinearOp& op) const { return make_linear(op, program, kernels, like); }
     std::unique_ptr<Step> operator()(const MaxPoolOp& op) const { return make_pool(op, program, kernels); }
     std::unique_ptr<Step> operator()(const AveragePoolOp& op) const { return make_pool(op, program, kernels); }
     std::unique_ptr<Step> operator()(const CopyOp& op) const { return make_copy(op, program, kernels); }
@@ -47,9 +49,9 @@ Reads reads(const AnyOp& op) {
         return {op.input, -1};
 }
 
-std::unique_ptr<Step> make(const Program& program, const Kernels& kernels, size_t index) {
+std::unique_ptr<Step> make(const Program& program, const Kernels& kernels, size_t index, const Step* like) {
     try {
-        return std::visit(Maker{program, kernels}, program.ops[index]);
+        return std::visit(Maker{program, kernels, like}, program.ops[index]);
     } catch (const BadProgram& error) {
         throw BadProgram("op " + std::to_string(index) + " (" + kind_of(program.ops[index]) + "): " + error.what());
     }
@@ -58,16 +60,49 @@ std::unique_ptr<Step> make(const Program& program, const Kernels& kernels, size_
 }  // namespace
 
 Network::Network(Program program, const Kernels& kernels, int threads)
-    : isa_(kernels.name),
+    : Network(program, kernels, std::make_shared<Common>(threads), nullptr, {}) {}
+
+Network::Network(Program program, const Network& base, const std::vector<int32_t>& like)
+    : Network(program, base.kernels_, base.common_, base.steps_, like) {
+    if (base.base_steps_) throw BadProgram("the network to share with shares with another");
+}
+
+Network::Network(const Program& program, const Kernels& kernels, std::shared_ptr<Common> common,
+                 std::shared_ptr<const Steps> base_steps, const std::vector<int32_t>& like)
+    : kernels_(kernels),
+      common_(std::move(common)),
+      base_steps_(std::move(base_steps)),
       input_tensors_(program.inputs),
       output_tensors_(program.outputs),
-      threads_(threads),
       tensors_(program.tensors.size()) {
-    for (size_t i = 0; i < program.ops.size(); ++i) steps_.push_back(make(program, kernels, i));
+    if (base_steps_ && like.size() != program.ops.size())
+        throw BadProgram(std::to_string(like.size()) + " steps to share with, " + std::to_string(program.ops.size()) +
+                         " expected");
+    Steps steps;
+    for (size_t i = 0; i < program.ops.size(); ++i) {
+        const int32_t at = base_steps_ ? like[i] : -1;
+        if (at >= 0 && size_t(at) >= base_steps_->size())
+            throw BadProgram("the network to share with has no step " + std::to_string(at));
+        steps.push_back(make(program, kernels_, i, at >= 0 ? (*base_steps_)[size_t(at)].get() : nullptr));
+    }
+    steps_ = std::make_shared<const Steps>(std::move(steps));
     find_uses(program);
     for (const int32_t input : input_tensors_) inputs_.push_back(program.tensors[size_t(input)]);
     for (const int32_t output : output_tensors_) outputs_.push_back(program.tensors[size_t(output)]);
-    plan(1);
+    std::lock_guard<std::mutex> lock(common_->mutex);
+    common_->needs.emplace_back(this, 0);
+    try {
+        plan(1);
+    } catch (...) {
+        common_->needs.pop_back();
+        throw;
+    }
+}
+
+Network::~Network() {
+    std::lock_guard<std::mutex> lock(common_->mutex);
+    auto& needs = common_->needs;
+    needs.erase(std::find_if(needs.begin(), needs.end(), [this](const auto& one) { return one.first == this; }));
 }
 
 // From the first step that writes a tensor to the last that reads it.
@@ -97,41 +132,67 @@ void Network::find_uses(const Program& program) {
     }
 }
 
+size_t& Network::need() const {
+    for (auto& [network, lines] : common_->needs)
+        if (network == this) return lines;
+    std::abort();  // each has one
+}
+
 void Network::plan(int images) {
-    images_ = 0;  // until it is done
+    images_ = 0, places_.clear(), need() = 0;  // until it is done
     std::vector<Block> blocks;
-    std::vector<uint8_t**> owners;
     const auto add = [&](size_t bytes, size_t first, size_t last, uint8_t*& owner) {
-        blocks.push_back({bytes + kSlack, first, last}), owners.push_back(&owner);
+        blocks.push_back({bytes + kSlack, first, last}), places_.emplace_back(&owner, 0);
     };
-    scratch_.assign(steps_.size(), nullptr);
+    scratch_.assign(steps().size(), nullptr);
     for (size_t i = 0; i < uses_.size(); ++i)
         if (uses_[i].first != kNever) add(uses_[i].bytes * size_t(images), uses_[i].first, uses_[i].last, tensors_[i]);
-    for (size_t i = 0; i < steps_.size(); ++i)
-        if (const size_t bytes = steps_[i]->scratch(images, threads_.count())) add(bytes, i, i, scratch_[i]);
+    for (size_t i = 0; i < steps().size(); ++i)
+        if (const size_t bytes = steps()[i]->scratch(images, common_->threads.count())) add(bytes, i, i, scratch_[i]);
 
-    const size_t lines = place(blocks) / sizeof(Line);
-    if (lines != arena_.size()) {
-        std::vector<Line>().swap(arena_);  // before there is a second one
-        arena_ = std::vector<Line>(lines);
+    need() = place(blocks) / sizeof(Line);
+    for (size_t i = 0; i < blocks.size(); ++i) places_[i].second = blocks[i].offset;
+    placed_in_ = nullptr;
+    try {
+        find_room();
+    } catch (...) {
+        need() = 0;
+        throw;
     }
-    for (size_t i = 0; i < blocks.size(); ++i) *owners[i] = (uint8_t*)arena_.data() + blocks[i].offset;
     images_ = images;
 }
 
+// Makes the arena as large as the one that needs most, and gives what is ours its address in it.
+void Network::find_room() {
+    size_t lines = 0;
+    for (const auto& [network, needed] : common_->needs) lines = std::max(lines, needed);
+    auto& arena = common_->arena;
+    if (lines != arena.size()) {
+        std::vector<Line>().swap(arena);  // before there is a second one
+        arena = std::vector<Line>(lines);
+    }
+    if (placed_in_ == arena.data()) return;
+    for (const auto& [owner, offset] : places_) *owner = reinterpret_cast<uint8_t*>(arena.data()) + offset;
+    placed_in_ = arena.data();
+}
+
 size_t Network::arena_bytes() const {
-    std::lock_guard<std::mutex> lock(mutex_);
-    return arena_.size() * sizeof(Line);
+    if (base_steps_) return 0;
+    std::lock_guard<std::mutex> lock(common_->mutex);
+    return common_->arena.size() * sizeof(Line);
 }
 
 size_t Network::weight_bytes() const {
     size_t total = 0;
-    for (const auto& step : steps_) total += step->weights();
+    for (const auto& step : steps()) total += step->weights();
     return total;
 }
 
 void Network::begin(const ShoestringArray* inputs, int images) {
-    if (images != images_) plan(images);
+    if (images != images_)
+        plan(images);
+    else
+        find_room();
     for (size_t i = 0; i < inputs_.size(); ++i) {
         uint8_t*& tensor = tensors_[size_t(input_tensors_[i])];
         if (bound_[i])
@@ -142,11 +203,11 @@ void Network::begin(const ShoestringArray* inputs, int images) {
 }
 
 void Network::step(size_t index) noexcept {
-    const Step& step = *steps_[index];
+    const Step& step = *steps()[index];
+    Threads& threads = common_->threads;
     for (int phase = 0; phase < step.phases(); ++phase)
-        threads_.run([&](int part) {
-            step.run(phase, {tensors_.data(), images_, scratch_[index], part, threads_.count()});
-        });
+        threads.run(
+            [&](int part) { step.run(phase, {tensors_.data(), images_, scratch_[index], part, threads.count()}); });
 }
 
 void Network::end(const ShoestringArray* outputs) const noexcept {
@@ -155,18 +216,18 @@ void Network::end(const ShoestringArray* outputs) const noexcept {
 }
 
 void Network::run(const ShoestringArray* inputs, const ShoestringArray* outputs, int images) {
-    std::lock_guard<std::mutex> lock(mutex_);
+    std::lock_guard<std::mutex> lock(common_->mutex);
     begin(inputs, images);
-    for (size_t i = 0; i < steps_.size(); ++i) step(i);
+    for (size_t i = 0; i < steps().size(); ++i) step(i);
     end(outputs);
 }
 
 void Network::profile(const ShoestringArray* inputs, const ShoestringArray* outputs, int images, int runs,
                       int64_t* nanoseconds) {
-    std::lock_guard<std::mutex> lock(mutex_);
+    std::lock_guard<std::mutex> lock(common_->mutex);
     for (int run = 0; run < runs; ++run) {
         begin(inputs, images);
-        for (size_t i = 0; i < steps_.size(); ++i) {
+        for (size_t i = 0; i < steps().size(); ++i) {
             const auto start = std::chrono::steady_clock::now();
             step(i);
             const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "abi.h"
@@ -19,13 +20,19 @@ class Network {
 public:
     // Throws BadProgram where a step cannot be made, std::bad_alloc, and std::system_error for want of threads.
     Network(Program program, const Kernels& kernels, int threads);
+    // Shares with `base`, which shares with no other itself, the threads, the memory that a run needs (one of them runs
+    // at a time) and those weights of step like[i], for op i, that the program has too; like[i] is -1 where none is
+    // like it. What is shared lives as long as any of them: `base` may go first.
+    Network(Program program, const Network& base, const std::vector<int32_t>& like);
+    ~Network();
 
-    const char* isa() const { return isa_; }
+    const char* isa() const { return kernels_.name; }
     const std::vector<Tensor>& inputs() const { return inputs_; }
     const std::vector<Tensor>& outputs() const { return outputs_; }
-    const std::vector<std::unique_ptr<Step>>& steps() const { return steps_; }  // one an op
-    size_t weight_bytes() const;
-    size_t arena_bytes() const;  // as it is now: for the number of images of the last run, 1 before the first
+    const std::vector<std::unique_ptr<Step>>& steps() const { return *steps_; }  // one an op
+    size_t weight_bytes() const;                                                 // not those of `base`
+    // As it is now: for the number of images of the last run, 1 before the first. 0 with a `base`, whose it is.
+    size_t arena_bytes() const;
 
     // `inputs` and `outputs`: an array each, image after image. One run at a time: others wait. Throws std::bad_alloc,
     // only when `images` is not what it was in the run before.
@@ -42,23 +49,37 @@ private:
     struct alignas(64) Line {
         uint8_t bytes[64];
     };
+    // What networks have in common that share.
+    struct Common {
+        explicit Common(int count) : threads(count) {}
+        Threads threads;
+        std::mutex mutex;  // for what follows and the plans of all
+        std::vector<Line> arena;
+        std::vector<std::pair<const Network*, size_t>> needs;  // lines
+    };
+    using Steps = std::vector<std::unique_ptr<Step>>;
+    Network(const Program& program, const Kernels& kernels, std::shared_ptr<Common> common,
+            std::shared_ptr<const Steps> base_steps, const std::vector<int32_t>& like);
     void find_uses(const Program& program);
+    size_t& need() const;
     void plan(int images);
+    void find_room();
     void begin(const ShoestringArray* inputs, int images);
     void step(size_t index) noexcept;
     void end(const ShoestringArray* outputs) const noexcept;
 
-    const char* isa_;
+    const Kernels& kernels_;
+    std::shared_ptr<Common> common_;
+    std::shared_ptr<const Steps> base_steps_, steps_;  // the first for as long as the others read their weights
     std::vector<Tensor> inputs_, outputs_;
     std::vector<int32_t> input_tensors_, output_tensors_;
     std::vector<bool> bound_;  // inputs that are read where the caller has them
-    std::vector<std::unique_ptr<Step>> steps_;
-    std::vector<Use> uses_;  // of each tensor
-    Threads threads_;
+    std::vector<Use> uses_;    // of each tensor
 
-    mutable std::mutex mutex_;  // for what follows
+    // The plan: for so many images, where in the arena what lies, and the addresses that follow from it.
     int images_ = 0;
-    std::vector<Line> arena_;
+    std::vector<std::pair<uint8_t**, size_t>> places_;
+    const Line* placed_in_ = nullptr;
     std::vector<uint8_t*> tensors_, scratch_;  // addresses: of tensors, and by step
 };
 

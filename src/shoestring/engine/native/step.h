@@ -38,7 +38,7 @@ public:
     // image (zeros that it skips not counted).
     virtual const char* label() const = 0;
     virtual int64_t multiplies() const { return 0; }
-    // Bytes of packed weights, for the memory figure.
+    // Bytes of packed weights, for the memory figure; not those that another network keeps.
     virtual size_t weights() const { return 0; }
 };
 
@@ -52,11 +52,14 @@ inline Range share(int64_t total, int part, int parts, int64_t grain = 1) {
     return {begin < total ? begin : total, end < total ? end : total};
 }
 
-std::unique_ptr<Step> make_conv(const ConvOp&, const Program&, const Kernels&);  // conv.cpp: groups with > 1 input
-std::unique_ptr<Step> make_depthwise(const ConvOp&, const Program&,
-                                     const Kernels&);                                // depthwise.cpp: one input a group
-std::unique_ptr<Step> make_linear(const LinearOp&, const Program&, const Kernels&);  // linear.cpp
-std::unique_ptr<Step> make_pool(const MaxPoolOp&, const Program&, const Kernels&);   // pool.cpp
+// `like`: of another network, for the same kernels, or nullptr. Weights that are found there as well are read there, so
+// that it must outlive the new step; it must not have been made like another itself.
+std::unique_ptr<Step> make_conv(const ConvOp&, const Program&, const Kernels&,
+                                const Step* like);  // conv.cpp: groups with > 1 input
+std::unique_ptr<Step> make_depthwise(const ConvOp&, const Program&, const Kernels&,
+                                     const Step* like);  // depthwise.cpp: one input a group
+std::unique_ptr<Step> make_linear(const LinearOp&, const Program&, const Kernels&, const Step* like);  // linear.cpp
+std::unique_ptr<Step> make_pool(const MaxPoolOp&, const Program&, const Kernels&);                     // pool.cpp
 std::unique_ptr<Step> make_pool(const AveragePoolOp&, const Program&, const Kernels&);
 std::unique_ptr<Step> make_pointwise(const QuantiseOp&, const Program&, const Kernels&);  // pointwise.cpp
 std::unique_ptr<Step> make_pointwise(const DequantiseOp&, const Program&, const Kernels&);
