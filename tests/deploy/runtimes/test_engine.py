@@ -1,5 +1,6 @@
 """Our own engine as a runtime: what it refuses, and graphs whose ends run on ONNX Runtime."""
 
+import gc
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,7 @@ if own.why_absent():
     pytest.skip(own.why_absent(), allow_module_level=True)
 
 from shoestring.deploy.runtimes import engine
+from shoestring.engine.program import Program
 
 Build = Callable[..., ModelProto]
 REFUSES = rf"^engine {own.VERSION} \({own.isas()[0]}\) refuses the graph: "
@@ -141,6 +143,7 @@ def test_points_of_one_network_share(build: Build) -> None:
             assert (together.inputs, together.outputs) == (by_itself.inputs, by_itself.outputs)
     shared, single = ([memory(session) for session in group] for group in (sessions, alone))  # type: ignore[arg-type]
     assert [arena for _, arena in shared[:2]] == [0, 0]
+    assert [session.memory_bytes for session in sessions] == [sum(both) for both in shared]  # type: ignore[attr-defined]
     assert shared[2][0] == single[2][0]
     assert all(ours < 0.6 * theirs for (ours, _), (theirs, _) in zip(shared[:2], single[:2], strict=True))
 
@@ -161,3 +164,12 @@ def test_no_points_and_bad_ones(build: Build) -> None:
     assert len(engine.open_all([point(build, 8)], threads=0)) == 1
     with pytest.raises(BadInput, match=REFUSES):
         engine.open_all([b"nothing", point(build, 8)])
+
+
+def test_a_session_keeps_no_second_copy_of_the_weights(build: Build) -> None:
+    """A program holds the weights as they are in the file; once they are packed it is of no use."""
+    session = engine.open(point(build, 64))
+    gc.collect()
+    held = [thing for thing in gc.get_objects() if type(thing) is Program]
+    assert not held
+    assert session.memory_bytes > 0

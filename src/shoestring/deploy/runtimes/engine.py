@@ -41,7 +41,7 @@ class EngineSession:
 
     def __init__(self, model: ModelProto, threads: int, profile: bool, base: "EngineSession | None" = None):
         parts = split(model)
-        self._program = parts.program
+        self._moved = parts.program.moved()  # not the program: it holds the weights once more
         self.whole = parts.head is None and parts.tail is None
         like: engine.Network | None = base._network if base and self.whole else None
         self._network: engine.Network = engine.Network(parts.program, threads, base=like)
@@ -59,11 +59,16 @@ class EngineSession:
             known.update(stage(known))
         return [known[spec.name] for spec in self.outputs]
 
+    @property
+    def memory_bytes(self) -> int:
+        """Packed weights and what flows between steps; of one opened on another, what it has of its own."""
+        return self._network.weight_bytes + self._network.arena_bytes
+
     def steps(self) -> tuple[EngineStep, ...]:
         """One for each op of the program."""
         return tuple(
             EngineStep(step.name, step.label, step.multiplies, step.weight_bytes + moved)
-            for step, moved in zip(self._network.steps, self._program.moved(), strict=True)
+            for step, moved in zip(self._network.steps, self._moved, strict=True)
         )
 
     def profile(self, *inputs: np.ndarray, runs: int = 20) -> Mapping[str, float]:
