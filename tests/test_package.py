@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "shoestring"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 METHODS = sorted(path.parent for path in (PACKAGE / "compress").glob("*/__init__.py"))
-NO_METHOD = {"reconstruct"}  # what makes up for any of them
+NO_METHOD = {"reconstruct", "slim", "exits"}  # of no layer: they work on the network as a whole
 HEADINGS = ["Use", "Settings", "How it works", "Measured", "Source"]
 
 # Files with code that have no test file of their own, and why.

@@ -100,6 +100,11 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("--method", "lsq", "--from", "x.pt"), "--from: x.pt holds zeros for a method that prunes; add --method"),
         (("--method", "ltp", "--from", "x.pt"), "weights: x.pt does not exist"),
         (("--method", "magnitude:*.depthwise.0=2:4"), "of 2:4 do not fit blocks.0.depthwise.0, which is 1x1 in each"),
+        (("--method", "lsq", "--without", "magnitude"), "--without: is about plans, and methods leave nothing to plan"),
+        (
+            ("--method", "int8", "--rounds", 0),
+            "--rounds: is about plans, and methods leave nothing to plan; leave it or",
+        ),
         (("--method", "lsq", "--bits", "absent.json"), "absent.json cannot be read"),
         (("--method", "lsq", "--bits", "wrong.json"), "wrong.json is not an object of bits"),
         (("--method", "lsq", "--bits", "nobody.json"), "no layer is called 'head.*'"),
@@ -110,6 +115,12 @@ def test_what_is_refused(options, reason, shoestring, tiny, photographs, shelf: 
     assert ran.code == 2
     assert reason in ran.said
     assert not list(shelf.glob("*.shoe"))
+
+
+@pytest.mark.parametrize("about", [{"without": ["structured"]}, {"without": "structured"}, {"rounds": 1}])
+def test_what_is_about_plans_is_refused_beside_methods(about, tiny: str, photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"^--(without|rounds): .*; leave it or --method out$"):
+        package.fit(tiny, data=photographs, input="3x32x32", method="int8", out=tmp_path / "x.shoe", **about)
 
 
 def test_judging_on_what_trains_is_refused(tiny: str, photographs: Path, tmp_path: Path) -> None:

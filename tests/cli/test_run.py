@@ -13,6 +13,8 @@ import shoestring as package
 from shoestring.core.errors import BadInput
 from shoestring.core.ladder import Point
 from shoestring.deploy import shoe
+from shoestring.measure.load import Script
+from shoestring.measure.load import read as load_script
 
 
 @pytest.fixture
@@ -139,3 +141,76 @@ def test_names_that_could_drive_a_terminal(shoestring, fitted, pictures: Path, t
     assert "[red]" + "x" * 120 + ".png" in told.out.splitlines()[0]
     (answer,) = json.loads((tmp_path / "x.json").read_text())
     assert os.fsencode(answer["input"]) == target
+
+
+def test_with_a_deadline(shoestring, fitted, pictures: Path, tmp_path: Path) -> None:
+    """One point only: nothing to choose, everything else as with more."""
+    told = shoestring(
+        *("run", fitted.path, pictures, "--deadline", "10s", "--frames", 20, "--json", tmp_path / "x.json"),
+        *("--timeline", tmp_path / "x.svg"),
+    )
+    assert (told.code, told.err) == (0, "")
+    assert re.match(r"20 frames, 0 late \(0\.00 %\).*; the point changed 0 times\n  point 0: 100\.0 %", told.out)
+    data = json.loads((tmp_path / "x.json").read_text())
+    assert len(data) == 20
+    paths = [str(path) for path in sorted(pictures.iterdir())]
+    assert [answer["input"] for answer in data[:4]] == [*paths, paths[0]]
+    model = package.load(fitted.path)
+    for answer, path in zip(data, paths, strict=False):
+        assert [item["label"] for item in answer["predictions"]] == [item.label for item in model(path)]
+        assert answer["turn"]["deadline_ms"] == 10_000
+    assert (tmp_path / "x.svg").read_text().startswith("<svg")
+
+
+def test_every_frame_late_is_a_result_too(fitted, pictures: Path) -> None:
+    answers = list(package.run(fitted.path, [pictures], deadline_ms=1e-6))
+    assert [answer.turn.missed for answer in answers] == [True] * 3
+
+
+def test_under_a_load_that_is_gone_afterwards(shoestring, fitted, pictures: Path, tmp_path: Path) -> None:
+    """Also when whoever asked stops in the middle."""
+    (tmp_path / "load.json").write_text('{"steps": [[0, 1]], "seconds": 9}')
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    before = children.read_text().split() if children.exists() else []
+    told = shoestring(
+        *("run", fitted.path, pictures, "--deadline", "10s", "--script", tmp_path / "load.json", "--frames", 3),
+        *("--json", tmp_path / "x.json"),
+    )
+    assert told.code == 0
+    assert [answer["turn"]["busy"] for answer in json.loads((tmp_path / "x.json").read_text())] == [1, 1, 1]
+    answers = package.run(fitted.path, [pictures], deadline_ms=1e4, load=load_script(tmp_path / "load.json"))
+    assert next(answers).turn.busy == 1
+    answers.close()
+    if children.exists():
+        assert children.read_text().split() == before
+
+
+def test_a_broken_photograph_among_frames(shoestring, fitted, pictures: Path) -> None:
+    (pictures / "1.png").write_bytes((pictures / "1.png").read_bytes()[:80])
+    told = shoestring("run", fitted.path, pictures, "--deadline", "10s")
+    assert told.code == 0
+    assert f"{pictures / '1.png'}: not a readable image" in told.out
+    assert "2 frames, " in told.out
+
+
+def test_frames_without_a_deadline(shoestring, fitted, pictures: Path) -> None:
+    told = shoestring("run", fitted.path, pictures, "--frames", 5, "--top", 1)
+    assert told.code == 0
+    assert told.out.splitlines()[-1].startswith("5 inputs, ")
+
+
+def test_what_is_refused_of_deadlines(shoestring, fitted, pictures: Path, tmp_path: Path) -> None:
+    for options, reason in (
+        (["--deadline", "soon"], "is no time; write 33ms or 0.1s"),
+        (["--deadline", "33ms", "--timeline", tmp_path / "x.png"], "one of .html, .svg, .json"),
+        (["--load"], "are for frames with a deadline; write --deadline 33ms"),
+        (["--timeline", tmp_path / "x.svg"], "are for frames with a deadline"),
+        (["--deadline", "33ms", "--miss", "2"], "2 of the frames may be late; give a share"),
+        (["--deadline", "33ms", "--script", tmp_path / "absent.json"], "absent.json: cannot be read"),
+    ):
+        told = shoestring("run", fitted.path, pictures, *options)
+        assert (told.code, reason in told.said) == (2, True), told.err
+    with pytest.raises(BadInput, match="load: is for frames with a deadline"):
+        package.run(fitted.path, [pictures], load=Script(((0, 1),), 9))
+    with pytest.raises(BadInput, match="frames: 0 is none"):
+        package.run(fitted.path, [pictures], frames=0)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from shoestring.core.errors import BadInput
 from shoestring.deploy import preprocess as module
-from shoestring.deploy.preprocess import check_spec, framed, normalise, open_image, preprocess
+from shoestring.deploy.preprocess import at_size, check_spec, framed, normalise, open_image, preprocess
 
 SPEC = {
     "kind": "image",
@@ -292,3 +292,26 @@ def test_decompression_bombs_are_refused_by_their_header(tmp_path: Path, monkeyp
     monkeypatch.setattr(module, "MAX_PIXELS", 100)
     with pytest.raises(BadInput, match="20x20 is more than 100 pixels"):
         preprocess(SPEC, Image.new("RGB", (20, 20)))
+
+
+def test_at_another_size_the_same_part_is_shown() -> None:
+    """The share of the photograph that is cut out stays, within a pixel of rounding."""
+    other = at_size(SPEC, [3, 64, 48])
+    assert other == {**SPEC, "resize": 80, "crop": [64, 48]}
+    assert at_size(SPEC, [3, 32, 24]) is SPEC
+    square = {**AS_IS, "crop": [8, 8]}
+    assert at_size(square, [3, 12, 12]) == {**square, "resize": 12, "crop": [12, 12]}
+    gradient = np.repeat(np.linspace(0, 255, 90).astype(np.uint8)[None, :, None], 60, 0).repeat(3, 2)
+    small, large = (framed(spec, gradient).astype(float) for spec in (SPEC, other))
+    assert abs(small.mean() - large.mean()) < 2
+    assert abs(np.ptp(small) - np.ptp(large)) < 8
+    tight = at_size({**SPEC, "resize": 33}, [3, 17, 13])
+    assert tight["resize"] >= 17
+
+
+@pytest.mark.parametrize("shape", [[1, 64, 48], [3, 64], [3, 64, 48, 1], [3, 10**6, 8]])
+def test_what_is_no_other_size_is_refused(shape: list[int]) -> None:
+    with pytest.raises(BadInput, match="preprocess: "):
+        at_size(SPEC, shape)
+    with pytest.raises(BadInput, match=r"gives .* where the network takes"):
+        at_size({"kind": "tensor", "shape": [3, 8, 8]}, [3, 16, 16])

@@ -123,6 +123,7 @@ def test_points_are_chosen(opened: Callable[..., Model], contents: Contents, cla
     trust(graph)
     two = {"points": (*contents.points, Point("n.onnx")), "members": {**contents.members, "n.onnx": graph}}
     first, second = (opened(load_with={"point": point}, **two).outputs(PHOTOGRAPH) for point in (0, 1))
+    np.testing.assert_array_equal(opened(**two).outputs(PHOTOGRAPH), second)  # the richest
     offset = np.arange(5)  # the head's
     assert np.allclose(second - offset, 2 * (first - offset), atol=1e-4)
     for point in (2, -1):

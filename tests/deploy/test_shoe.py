@@ -24,6 +24,7 @@ from shoestring.deploy import shoe
 from shoestring.deploy.shoe import Contents, read, write
 
 SPEC = {"kind": "image", "resize": 8, "interpolation": "bilinear", "crop": [8, 8], "mean": [127] * 3, "std": [128] * 3}
+SURE = {"temperature": 1.5, "threshold": 0.9}
 RECEIPT = Receipt(
     device={"processor": "a processor", "threads": 1, "versions": {"onnxruntime": "1.0"}},
     subject=Subject("x.shoe", "openvino", 1.5, 1000, peak_mb=30.0),
@@ -105,6 +106,12 @@ def test_the_size_does_not_depend_on_what_was_measured(tmp_path: Path, contents:
     assert shoe.size(read(tmp_path / "full.shoe")) == shoe.size(bare) < (tmp_path / "full.shoe").stat().st_size
 
 
+def test_exits_are_kept(tmp_path: Path, contents: Contents) -> None:
+    ladder = (dataclasses.replace(contents.points[0], confidence=SURE), Point("model.onnx", after=0))
+    write(tmp_path / "x.shoe", dataclasses.replace(contents, points=ladder))
+    assert read(tmp_path / "x.shoe").points == ladder
+
+
 def npy(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
@@ -156,6 +163,12 @@ def test_a_point_that_does_not_fit_names_file_and_point(tmp_path: Path, contents
         ({"points": (Point("model.onnx", bias={"b": "c.npy"}),)}, "'c.npy', which is not there"),
         ({"points": (Point("model.onnx", weights={"w": "w.npy"}),)}, "weights of 'w'"),
         ({"points": (Point("model.onnx", weights={"w": {"member": "model.onnx", "slice": [3]}}),)}, "slice of 'w'"),
+        ({"points": (Point("model.onnx", after=0),)}, "point 0 goes on after point 0; name an earlier one"),
+        ({"points": (Point("model.onnx"), Point("model.onnx", after=-1))}, "point 1 goes on after point -1"),
+        ({"points": (Point("model.onnx", confidence={"threshold": 0.5}),)}, "exactly the keys temperature, threshold"),
+        ({"points": (Point("model.onnx", confidence={**SURE, "threshold": 1.5}),)}, "threshold of point 0 is 1.5"),
+        ({"points": (Point("model.onnx", confidence={**SURE, "temperature": 0}),)}, "temperature of point 0 is 0,"),
+        ({"points": (Point("model.onnx", confidence={**SURE, "temperature": float("inf")}),)}, "temperature of point"),
         ({"members": {"model.onnx": "text"}}, "contents.members.* is a str"),
         ({"members": {"model.onnx": b"", "../x": b""}}, "member name '../x'"),
         ({"members": {"model.onnx": b"", "receipt.json": b""}}, "receipt.json is reserved"),

@@ -40,7 +40,8 @@ MANIFEST: dict[str, Any] = {
             "scales": {"s": "w.npy"},
             "bias": {},
             "measured": {"ms": 1.0},
-        }
+        },
+        {"onnx": "m.onnx", "after": 0, "confidence": {"temperature": 1.5, "threshold": 0.9}},
     ],
     "provenance": {"seed": 0},
 }
@@ -224,6 +225,10 @@ def packed(keys: dict[str, Any]) -> dict[str, Any]:
         ({"points": [{"weights": {}}]}, "a point is not"),
         ({"points": [{"onnx": "m.onnx", "hidden": 1}]}, "a point is not"),
         ({"points": [{"onnx": "../m.onnx"}]}, "which is not there"),
+        ({"points": [{"onnx": "m.onnx", "after": 3}]}, "point 0 goes on after point 3"),
+        ({"points": [{"onnx": "m.onnx", "after": 10**400}]}, "point 0 goes on after point"),
+        ({"points": [{"onnx": "m.onnx", "after": 0.0}]}, "point.after is a float"),
+        ({"points": [{"onnx": "m.onnx", "confidence": {"t": 1}}]}, "exactly the keys temperature, threshold"),
         (packed({"bits": 4}), "weights of 'v' are not"),
         (packed({"bits": 4, "shape": [2]}), "weights of 'v' are not"),
         (packed({"bits": 4, "shape": [2], "shift": 1.5}), "bits, shift and shape of 'v' are not"),

@@ -114,6 +114,16 @@ def test_what_trained_a_file_does_not_judge_it(photographs: Path) -> None:
         judged_samples(original, photographs, False, 8, 0, made.provenance)
 
 
+def test_what_was_held_does_not_judge_either(photographs: Path) -> None:
+    original = network((3, 32, 32), [1, 10])
+    task = image_task(original)
+    made = samples(load(photographs, False, task), task, calibration=8, seed=5, hold=True)
+    assert made.held is not None
+    again = judged_samples(original, photographs, False, 8, 5, made.provenance)
+    assert judged(again) == judged(made)
+    assert not set(judged(again)) & set(judged(made.held))
+
+
 def test_what_all_trained_is_refused_to_judge(photographs: Path, tmp_path: Path, save: Callable[..., Path]) -> None:
     original = network((3, 32, 32), [1, 10])
     task = image_task(original)

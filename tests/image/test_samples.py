@@ -213,3 +213,35 @@ def test_all_may_calibrate_when_others_judge(plain: Callable[..., Dataset]) -> N
         samples(dataset, task, 7, judge=judge)
     with pytest.raises(BadInput, match="leave two or more to judge"):
         samples(dataset, task, 6, judge=judge[:1])
+
+
+def test_some_are_held_for_what_is_decided_afterwards(folder: Path) -> None:
+    """None of them does anything else; with training a fifth of what could train."""
+    task = ImageClassification(SPEC, outputs=2)
+    dataset = task.load(folder)
+    for train, held, training in ((True, 0, 6), (False, 4, 0)):
+        made = samples(dataset, task, calibration=2, seed=3, train=train, hold=True)
+        assert made.provenance is not None
+        assert (made.provenance["held"], made.provenance.get("training", 0)) == (held, training)
+        assert len(made.judgement) == 6  # half, as with training
+        if not held:  # a fifth of four is none
+            assert made.held is None
+    assert made.held is not None
+    parts = [[x.tobytes() for x in part] for part in (made.calibration, made.judgement, made.held.judgement)]
+    assert len({x for part in parts for x in part}) == sum(map(len, parts)) == 12
+    assert made.held.targets is not None
+    assert made.held.scores is not None
+    assert len(made.held.targets) == 4
+
+
+def test_what_is_held_does_not_train(folder: Path, tmp_path: Path, save: Callable[..., Path]) -> None:
+    task = ImageClassification(SPEC, outputs=2)
+    for index in range(2):
+        save(tmp_path / "judge" / "ab"[index] / "x.png", seed=100 + index)
+    dataset, judge = task.load(folder), task.load(tmp_path / "judge")
+    made = samples(dataset, task, calibration=2, judge=judge, train=True, hold=True)
+    assert made.held is not None
+    assert made.training is not None
+    assert (len(made.training), len(made.held.judgement)) == (10, 2)
+    alone = samples(dataset, task, calibration=2, judge=judge, train=True)
+    np.testing.assert_array_equal(np.concatenate(made.calibration), np.concatenate(alone.calibration))

@@ -11,10 +11,10 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 from shoestring.core.ladder import Point
-from shoestring.core.receipt import HOLDS, Receipt, Subject
+from shoestring.core.receipt import HOLDS, Receipt, Rung, Subject
 from shoestring.deploy import shoe
 from shoestring.deploy.rewrite import fill_weights
-from shoestring.pipeline.artifact import Story, contents, measured
+from shoestring.pipeline.artifact import Story, contents, measured, measured_points
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import outputs
 
@@ -75,3 +75,20 @@ def test_the_point_says_what_was_measured_and_where() -> None:
         "threads": 2,
     }
     assert Point.from_json(json.loads(json.dumps(point.to_json()))) == pytest.approx(point)
+
+
+def test_of_several_points_each_says_what_its_rung_does() -> None:
+    rungs = Rung("half", 0.5, 60.0, -3.0, -4.0, -2.0, 30.0), Rung("all", 1.0)
+    device = {"processor": "a processor", "threads": 1}
+    receipt = Receipt(device, Subject("x.shoe", "engine", 1.1, 1000), (), (), None, (), HOLDS, ladder=rungs)
+    first, second = measured_points((Point("a.onnx"), Point("b.onnx", after=0)), receipt)
+    assert first.measured == {
+        "shape": "half",
+        "runtime": "engine",
+        "latency_ms": 0.5,
+        "quality": 60.0,
+        "memory_mb": 30.0,
+        "processor": "a processor",
+        "threads": 1,
+    }
+    assert (second.after, second.measured["latency_ms"], second.measured["quality"]) == (0, 1.0, None)

@@ -3,12 +3,15 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from shoestring.core.errors import BadInput
 from shoestring.core.ladder import Point
 from shoestring.deploy import runtimes, shoe
 from shoestring.deploy.rewrite import OPSET, shapes
+from shoestring.deploy.walk import section
 from shoestring.pipeline.files import opened, stored, usable_runtime
 
 
@@ -29,6 +32,26 @@ def measured(onnx_files: Mapping[str, Path], tmp_path: Path) -> Callable[[object
 def test_the_graph_in_a_file(measured, onnx_files: Mapping[str, Path]) -> None:
     path = onnx_files["float"]
     assert stored(measured("onnxruntime")) == stored(str(path)) == path.read_bytes()
+
+
+def test_a_chain_of_points_is_one_graph(onnx_files: Mapping[str, Path], tmp_path: Path) -> None:
+    path, whole = str(tmp_path / "x.shoe"), onnx.load(onnx_files["float"])
+    whole.graph.node[-1].name = "last"
+    handed = whole.graph.node[-1].input[0]
+    given, answer = whole.graph.input[0].name, whole.graph.output[0].name
+    first, rest = section(whole, given, [handed]), section(whole, handed, [answer])
+    members = {"first.onnx": first.SerializeToString(), "rest.onnx": rest.SerializeToString()}
+    points = Point("first.onnx"), Point("rest.onnx", after=0)
+    spec = {"kind": "tensor", "shape": [3, 32, 32]}
+    shoe.write(path, shoe.Contents(spec, (), points, members))
+    x = np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32)
+    one, other = (
+        runtimes.get("onnxruntime").open(data, threads=1) for data in (stored(path), whole.SerializeToString())
+    )
+    np.testing.assert_allclose(one(x)[0], other(x)[0], rtol=1e-5)
+    shoe.write(path, shoe.Contents(spec, (), points, {**members, "rest.onnx": onnx_files["old"].read_bytes()}))
+    with pytest.raises(BadInput, match=r"x\.shoe: "):
+        opened(stored(path), path, "onnxruntime")
 
 
 def test_a_graph_is_opened_at_our_opset_with_all_shapes(onnx_files: Mapping[str, Path]) -> None:

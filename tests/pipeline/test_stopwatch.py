@@ -1,8 +1,9 @@
 from onnx import ModelProto
 
 from shoestring.deploy import runtimes
+from shoestring.deploy.walk import section
 from shoestring.pipeline import stopwatch
-from shoestring.pipeline.stopwatch import fastest, milliseconds
+from shoestring.pipeline.stopwatch import chained, fastest, milliseconds
 
 
 def test_real_times(variants: dict[str, ModelProto], brief) -> None:
@@ -13,6 +14,17 @@ def test_real_times(variants: dict[str, ModelProto], brief) -> None:
     assert 0 < times["one"] < 100
     assert 0.5 < times["one"] / times["two"] < 2
     assert shares[-1] == 1.0
+
+
+def test_a_chain_takes_as_long_as_its_graphs_one_after_the_other(variants: dict[str, ModelProto], brief) -> None:
+    """The network in two pieces, of which the first answers with what it hands on."""
+    graph = variants["fp32"]
+    first, rest = section(graph, "input", ["add", "add"]), section(graph, "add", ["output"])
+    chains = {"first": [first], "both": [first, rest], "again": [first, rest]}
+    times = chained(chains, "onnxruntime", 1)
+    assert set(times) == set(chains)
+    assert 0 < times["first"] < times["both"] < 100
+    assert 0.5 < times["again"] / times["both"] < 2
 
 
 def test_the_fastest_runtime_is_the_one_with_the_least_time(variants: dict[str, ModelProto], timed) -> None:

@@ -63,7 +63,8 @@ def fit(
     start: str | Path | None = None,
     reconstruct: bool = True,
     without: str | Sequence[str] = (),
-    rounds: int = 1,
+    rounds: int | None = None,
+    ladder: int = 0,
     seed: int = 0,
     report: Report | None = None,
 ) -> "Fitted | FittedFront | None":
@@ -73,7 +74,10 @@ def fit(
     of `train.recipe.Recipe` by name. `start`: weights of a point of a sparsity trail, whose zeros stay while it trains
     on. `reconstruct`: what no training makes up for is fitted, layer by layer, to the original's outputs; False shows
     the raw damage. Without `method` the planner chooses: not among methods of `without`; `rounds`: how often, without
-    training, it plans anew around the network that came of a plan. `seconds`: how long the receipt may time.
+    training, it plans anew around the network that came of a plan (default 1); with `method` both are refused.
+    `seconds`: how long the receipt may time. `ladder`: how many operating points the file is to have: an elastic
+    network is trained, of which `method="slim:..."` says what may be smaller. `method="exits:2"`: a network that
+    inputs can leave early; some of the data is then held to decide when.
 
     Returns the receipt and the plan; whether the budget holds is `.receipt.verdict`. With a range in the budget
     (`latency=0.5ms..3ms`): a fit for each of five budgets, in a folder, and their front. None in a process that
@@ -81,8 +85,10 @@ def fit(
     when a limit is out of reach before any training."""
     from shoestring.image.fitting import image_task, labels, load  # loads what the verb needs, torch included
     from shoestring.image.samples import samples
+    from shoestring.pipeline.exiting import fit_exits
     from shoestring.pipeline.fit import fit as fitted
     from shoestring.pipeline.front import fit_front, is_front
+    from shoestring.pipeline.ladder import fit_ladder
     from shoestring.pipeline.original import resolve
     from shoestring.pipeline.request import Request
     from shoestring.train.recipe import Recipe
@@ -90,13 +96,19 @@ def fit(
     limits = budget if isinstance(budget, Budget) else Budget.of(budget)
     if is_front(limits) and method:
         raise BadInput("--method: a front is planned, and with methods there is nothing to plan; leave --method out")
+    about = [name for name, there in {"--without": bool(without), "--rounds": rounds is not None}.items() if there]
+    if about and method:
+        raise BadInput(f"{about[0]}: is about plans, and methods leave nothing to plan; leave it or --method out")
+    methods = _with_bits((method,) if isinstance(method, str) else tuple(method), bits or {})
+    exits = _exits(methods, ladder)
+    slim = _elastic(methods, ladder, is_front(limits))
     original = resolve(model, None if weights is None else str(weights), input)
     task = image_task(original)
     dataset = load(data, demo, task)
     request = Request(
         out=Path(out) if out is not None else Path(f"{original.name}.shoe"),
         budget=limits,
-        methods=_with_bits((method,) if isinstance(method, str) else tuple(method), bits or {}),
+        methods=() if ladder or exits else methods,
         recipe=Recipe(epochs=epochs, seed=seed, **(recipe or {})) if epochs else None,
         start=None if start is None else Path(start),
         runtime=runtime,
@@ -108,11 +120,44 @@ def fit(
         labels=labels(task, dataset),
         reconstruct=reconstruct,
         without=(without,) if isinstance(without, str) else tuple(without),
-        rounds=rounds,
+        rounds=1 if rounds is None else rounds,
+        ladder=ladder,
+        slim=slim,
+        exits=exits,
     )
     judged = None if judge is None else task.load(judge)
-    given = samples(dataset, task, calibration, seed, judged, train=epochs > 0)
-    return (fit_front if is_front(limits) else fitted)(original, given, request, report)
+    given = samples(dataset, task, calibration, seed, judged, train=epochs > 0, hold=bool(exits))
+    one = fit_ladder if ladder else fit_exits if exits else fit_front if is_front(limits) else fitted
+    return one(original, given, request, report)
+
+
+def _exits(methods: tuple[str, ...], ladder: int) -> str:
+    """What `exits:` says of them, empty without; it goes with no other method. Raises BadInput."""
+    from shoestring.compress.exits.settings import NAME, parse  # as above
+
+    found = [method for method in methods if method.partition(":")[0] == NAME]
+    if not found:
+        return ""
+    if ladder:
+        raise BadInput(f"--ladder: makes operating points of its own; leave it or --method {found[0]} out")
+    if len(methods) > 1:
+        raise BadInput(f"--method {found[0]}: goes alone, with 8 bits; leave the other method out")
+    return str(parse(found[0].partition(":")[2])).partition(":")[2]
+
+
+def _elastic(methods: tuple[str, ...], ladder: int, front: bool) -> str:
+    """What `slim:` says of the space of a ladder; it goes with no other method. Raises BadInput."""
+    slim = [method for method in methods if method.partition(":")[0] == "slim"]
+    others = [method for method in methods if method not in slim]
+    if slim and not ladder:
+        raise BadInput(f"--method {slim[0]}: makes operating points; add --ladder N, for example --ladder 5")
+    if ladder and others:
+        raise BadInput(f"--ladder: goes with --method slim only; leave {others[0]} out")
+    if ladder and front:
+        raise BadInput("--ladder: makes its own range of points; give plain limits, which the richest must hold")
+    if len(slim) > 1:
+        raise BadInput(f"--method: slim is written {len(slim)} times; write it once")
+    return slim[0].partition(":")[2] if slim else ""
 
 
 def _with_bits(methods: tuple[str, ...], bits: Mapping[str, str]) -> tuple[str, ...]:
@@ -184,8 +229,12 @@ def fit_command(
         list[str] | None, typer.Option(help="A method that the planner leaves out; may be repeated.")
     ] = None,
     rounds: Annotated[
-        int, typer.Option(help="How often, without training, to plan anew around what came of a plan.", min=0)
-    ] = 1,
+        int | None,
+        typer.Option(help="How often, without training, to plan anew around what came of a plan; default 1.", min=0),
+    ] = None,
+    ladder: Annotated[
+        int, typer.Option(help="Operating points in one file, from one elastic network (--method slim:...).", min=0)
+    ] = 0,
     features: Annotated[
         list[str] | None, typer.Option(help="A layer whose outputs follow the original's; may be repeated.")
     ] = None,
@@ -227,6 +276,7 @@ def fit_command(
             reconstruct=reconstruct,
             without=without or (),
             rounds=rounds,
+            ladder=ladder,
             seed=seed,
             report=report,
         )

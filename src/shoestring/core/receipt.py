@@ -109,10 +109,26 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Rung:
+    """One operating point of a file that has several, cheapest first. `shape`: what it is, in words; `latency_ms`:
+    timed in turns with the others, on the subject's runtime; `quality` (of the metric), and its `difference` to the original
+    with a 95 % interval, None where none was judged; `peak_mb`: of a process that runs it alone."""
+
+    shape: str
+    latency_ms: float
+    quality: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    peak_mb: float | None = None
+
+
+@dataclass(frozen=True)
 class Receipt:
     """`device`: processor, isa, threads, batch, versions. `notes`: what a reader must know (random weights, no
     training, a runtime left out and why). `micronet`: the score of the subject as it is exported. `ledger`: what each
-    step of the way brought, the original first; empty where nobody kept one."""
+    step of the way brought, the original first; empty where nobody kept one. `ladder`: all operating points of the
+    file, of which the last is the subject; empty where there is one."""
 
     device: Mapping[str, Any]
     subject: Subject
@@ -125,6 +141,7 @@ class Receipt:
     notes: tuple[str, ...] = ()
     micronet: Measurement | None = None
     ledger: tuple[Step, ...] = ()
+    ladder: tuple[Rung, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": SCHEMA, **asdict(self)}

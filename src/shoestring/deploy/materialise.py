@@ -48,7 +48,7 @@ def pack_weights(
         weights[name] = {**where, "bits": width, "shift": shift, "shape": list(codes.shape)}
         tensors[name].ClearField("raw_data")
         tensors[name].ClearField("int32_data")
-    return stripped, {PACKED: _npy(np.concatenate(parts))} if parts else {}, weights
+    return stripped, {PACKED: npy_bytes(np.concatenate(parts))} if parts else {}, weights
 
 
 def materialise(point: Point, members: Mapping[str, bytes]) -> bytes:
@@ -138,7 +138,7 @@ def _int8_weights(model: ModelProto) -> dict[str, tuple[str, NDArray[np.int8]]]:
     return found
 
 
-def _npy(array: NDArray[Any]) -> bytes:
+def npy_bytes(array: NDArray[Any]) -> bytes:
     file = io.BytesIO()
     npy.write_array(file, array, version=(1, 0), allow_pickle=False)
     return file.getvalue()

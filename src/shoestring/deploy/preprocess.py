@@ -15,7 +15,7 @@ takes a float array of that shape as it is.
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,28 @@ def normalise(spec: Mapping[str, Any], pixels: NDArray[np.uint8]) -> NDArray[np.
     scaled -= np.array(spec["mean"], np.float32)[:, None, None]
     scaled /= np.array(spec["std"], np.float32)[:, None, None]
     return scaled
+
+
+def at_size(spec: Mapping[str, Any], shape: Sequence[int]) -> Mapping[str, Any]:
+    """`spec` for a network that takes [3, H, W] = `shape`: the same part of a photograph, at another size. Raises
+    BadInput when that is no other size of what `spec` gives."""
+    if list(shape) == input_shape(spec):
+        return spec
+    if spec["kind"] != "image" or len(shape) != 3 or shape[0] != 3:
+        raise BadInput(f"preprocess: gives {input_shape(spec)} where the network takes {list(shape)}")
+    height, width = shape[1:]
+    ratio = max(height / spec["crop"][0], width / spec["crop"][1])
+    # Without resizing the image had the crop's size, so its short side was the crop's.
+    before = min(spec["crop"]) if spec["resize"] is None else spec["resize"]
+    resize = max(round(before * ratio), min(height, width))
+    other = {**spec, "resize": resize, "crop": [height, width]}
+    check_spec(other)
+    return other
+
+
+def input_shape(spec: Mapping[str, Any]) -> list[int]:
+    """What `preprocess` gives, without a batch axis."""
+    return list(spec["shape"]) if spec["kind"] == "tensor" else [3, *spec["crop"]]
 
 
 def check_spec(spec: Any) -> None:

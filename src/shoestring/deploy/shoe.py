@@ -10,6 +10,7 @@ the graphs; `deploy.check` does, before a runtime sees them.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -195,8 +196,9 @@ def _check(contents: Contents) -> None:
         raise ValueError("a label has more than one line")
     if not contents.points:
         raise ValueError("there is no operating point")
-    for point in contents.points:
+    for index, point in enumerate(contents.points):
         _check_references(point, contents.members)
+        _check_exits(point, index)
     if contents.receipt is not None and contents.receipt.verdict not in (HOLDS, FAILS, NOISY):
         raise ValueError("the receipt's verdict is unknown")
 
@@ -214,6 +216,19 @@ def _check_references(point: Point, members: Mapping[str, bytes]) -> None:
     for name in (point.onnx, *shared, *point.scales.values(), *point.bias.values()):
         if name not in members:
             raise ValueError(f"a point names the member {name[:60]!r}, which is not there")
+
+
+def _check_exits(point: Point, index: int) -> None:
+    """What it goes on from, and when its answer is final."""
+    if point.after is not None and not 0 <= point.after < index:
+        raise ValueError(f"point {index} goes on after point {point.after}; name an earlier one")
+    given = point.confidence
+    if given and set(given) != {"temperature", "threshold"}:
+        raise ValueError(f"the confidence of point {index} must have exactly the keys temperature, threshold")
+    if given and not 0 < given["temperature"] < math.inf:
+        raise ValueError(f"the temperature of point {index} is {given['temperature']!r:.40}, not a number above 0")
+    if given and not 0 <= given["threshold"] <= 1:
+        raise ValueError(f"the threshold of point {index} is {given['threshold']!r:.40}, not in 0..1")
 
 
 def _is_shape(value: Any) -> bool:

@@ -64,7 +64,7 @@ def judged_samples(
     task = image_task(original)
     dataset = load(data, demo, task)
     told = fitted_on or {}
-    trained = bool(told.get("training")) and told.get("sha256") == dataset.fingerprint
+    trained = bool(told.get("training") or told.get("held")) and told.get("sha256") == dataset.fingerprint
     if trained and "judged_sha256" in told:
         raise BadInput("--data: the file was trained on all of these images; give the ones that judged it, or others")
     if trained and seed != told.get("seed"):

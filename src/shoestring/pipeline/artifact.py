@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from shoestring.core.ladder import Point
+from shoestring.core.ladder import Ladder, Point
 from shoestring.core.receipt import Receipt
 from shoestring.deploy import shoe
 from shoestring.deploy.materialise import pack_weights
@@ -76,3 +76,13 @@ def measured(point: Point, receipt: Receipt) -> Point:
         "threads": receipt.device["threads"],
     }
     return replace(point, measured=figures)
+
+
+def measured_points(points: Ladder, receipt: Receipt) -> Ladder:
+    """Several points, each with what the receipt says of it as a rung of its ladder."""
+    here = {"runtime": receipt.subject.runtime, **{name: receipt.device[name] for name in ("processor", "threads")}}
+    figures = (
+        {"shape": rung.shape, "latency_ms": rung.latency_ms, "quality": rung.quality, "memory_mb": rung.peak_mb, **here}
+        for rung in receipt.ladder
+    )
+    return tuple(replace(point, measured=told) for point, told in zip(points, figures, strict=True))

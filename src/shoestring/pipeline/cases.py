@@ -77,7 +77,7 @@ def against(case: Case, path: str) -> Case:
 
 
 # Of the data of a fit: name in the manifest to its type.
-_TOLD = {"sha256": str, "calibration": int, "training": int, "seed": int, "judged_sha256": str}
+_TOLD = {"sha256": str, "calibration": int, "training": int, "held": int, "seed": int, "judged_sha256": str}
 
 
 def claims(path: str) -> Budget:

@@ -5,16 +5,28 @@ from pathlib import Path
 from onnx import ModelProto
 
 from shoestring.core.errors import BadInput
+from shoestring.core.ladder import chain
+from shoestring.core.schema import one_line
 from shoestring.deploy import runtimes, shoe
+from shoestring.deploy.chain import join
 from shoestring.deploy.check import check_graph, first_load
-from shoestring.deploy.rewrite import OPSET, infer
+from shoestring.deploy.rewrite import OPSET, infer, lean
 from shoestring.deploy.versions import to_opset
 
 
 def stored(path: str) -> bytes:
-    """The graph in a file, as it is there; of a `.shoe` its first point. Raises BadInput."""
+    """The graph in a file, as it is there; of a `.shoe` its richest point, a chain of points to its end. Raises
+    BadInput."""
     if path.endswith(".shoe"):
-        return shoe.read(path).onnx()
+        artifact = shoe.read(path)
+        last = len(artifact.points) - 1
+        if artifact.points[last].after is None:
+            return artifact.onnx(last)
+        stages = [check_graph(artifact.onnx(point), path) for point in chain(artifact.points, last)]
+        try:
+            return lean(join(stages))
+        except Exception as error:  # a stranger's stages need not fit each other
+            raise BadInput(f"{path}: its points do not fit each other: {one_line(error)}") from None
     if not path.endswith(".onnx"):
         raise BadInput(f"{path}: is neither a .shoe nor an .onnx file")
     try:

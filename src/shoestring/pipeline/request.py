@@ -16,7 +16,9 @@ class Request:
     None applies and exports without. `start`: weights of a point of a sparsity trail, to go on from. `runtime`: None
     takes the fastest here. `seconds`: how long the receipt may time. `preprocess`, `labels`: go into the file.
     `reconstruct`: what no training makes up for is fitted layer by layer to the original's outputs. `rounds`: how often
-    a plan that no training follows is made anew around the network that came of it."""
+    a plan that no training follows is made anew around the network that came of it. `ladder`: how many operating points
+    the file is to have, 0 for one network; `slim`: of what (`compress.slim`). `exits`: where it can be left early
+    (`compress.exits`), empty for nowhere."""
 
     out: Path
     budget: Budget = field(default_factory=Budget)
@@ -33,6 +35,9 @@ class Request:
     reconstruct: bool = True
     without: tuple[str, ...] = ()
     rounds: int = 1
+    ladder: int = 0
+    slim: str = ""
+    exits: str = ""
     number: int = 1
     """Of the plan that is made, where several are."""
 

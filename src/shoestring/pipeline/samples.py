@@ -17,7 +17,9 @@ class Samples:
     """`calibration`, `judgement`: network inputs, float32 [1, ...] each; they share no source. `targets`: [n] of the
     judgement inputs, None without labels. `scores`: (outputs, targets) to per-input scores in 0..1, named `metric`.
     `provenance`: what data it was (hash, counts), written into the file. `training`: what may be trained on, with
-    calibration among it; it shares no source with judgement."""
+    calibration among it; it shares no source with judgement. `resized`: these inputs (not those to train on) for a
+    network that takes another shape, where the modality can make them. `held`: others still, whose `judgement` nobody
+    has trained or calibrated on, for what is decided after that."""
 
     calibration: Sequence[np.ndarray]
     judgement: Sequence[np.ndarray]
@@ -26,3 +28,5 @@ class Samples:
     metric: str = ""
     provenance: Mapping[str, object] | None = None
     training: "Batches | None" = None
+    resized: "Callable[[tuple[int, ...]], Samples] | None" = None
+    held: "Samples | None" = None

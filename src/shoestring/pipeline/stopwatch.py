@@ -1,6 +1,6 @@
 """Quick paired timing of graphs, for decisions on the way. The receipt has its own, longer contest."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -8,6 +8,7 @@ from onnx import ModelProto
 
 from shoestring.core.errors import BadInput
 from shoestring.deploy import runtimes
+from shoestring.deploy.chain import run
 from shoestring.measure.machine import pinned
 from shoestring.measure.timing import Schedule, interleave
 
@@ -19,8 +20,8 @@ def milliseconds(
     progress: Callable[[float], object] | None = None,
     floats: Collection[str] = (),
 ) -> dict[str, float]:
-    """Median ms of each (graph, runtime), all with the same input, timed in turns. `floats`: those that are computed
-    in fp32 where their runtime would lower them to something else by itself."""
+    """Median ms of each (graph, runtime), timed in turns, on an input of its own shape. `floats`: those that are
+    computed in fp32 where their runtime would lower them to something else by itself."""
     with pinned(threads):
         sessions = {
             name: runtimes.get(runtime).open(
@@ -28,8 +29,30 @@ def milliseconds(
             )
             for name, (graph, runtime) in entrants.items()
         }
-        x = np.zeros(next(iter(sessions.values())).inputs[0].shape, np.float32)
-        subjects = {name: partial(session, x) for name, session in sessions.items()}
+        zeros = {name: np.zeros(session.inputs[0].shape, np.float32) for name, session in sessions.items()}
+        subjects = {name: partial(session, zeros[name]) for name, session in sessions.items()}
+        timings = interleave(subjects, Schedule(seconds=seconds, threads=threads), progress)
+    return {name: float(np.median(samples)) for name, samples in timings.primary().items()}
+
+
+def chained(
+    chains: Mapping[str, Sequence[ModelProto]],
+    runtime: str,
+    threads: int,
+    seconds: float = 3.0,
+    progress: Callable[[float], object] | None = None,
+) -> dict[str, float]:
+    """Median ms of each of `chains` (graphs of which each takes what the one before hands on, `deploy.chain`) from the
+    input to its last answer, timed in turns. A graph of several chains is opened once."""
+    graphs = {id(graph): graph for graphs in chains.values() for graph in graphs}
+    with pinned(threads):
+        engine = runtimes.get(runtime)
+        sessions = {key: engine.open(graph.SerializeToString(), threads=threads) for key, graph in graphs.items()}
+        opened = {name: [sessions[id(graph)] for graph in graphs] for name, graphs in chains.items()}
+        subjects = {
+            name: partial(run, stages, np.zeros(stages[0].inputs[0].shape, np.float32))
+            for name, stages in opened.items()
+        }
         timings = interleave(subjects, Schedule(seconds=seconds, threads=threads), progress)
     return {name: float(np.median(samples)) for name, samples in timings.primary().items()}
 

@@ -13,6 +13,7 @@ from shoestring.report.wording import (
     device_facts,
     fixed,
     interval,
+    ladder,
     ledger,
     notes,
     number,
@@ -45,6 +46,7 @@ def receipt_html(receipt: Receipt) -> str:
         _verdict(receipt),
         facts(_numbers(receipt)),
         columns(left, right),
+        _ladder(receipt),
         _ledger(receipt),
         _split(receipt),
         _everything(receipt),
@@ -140,6 +142,19 @@ def _quality_facts(quality: Quality) -> Iterator[tuple[str, str]]:
         yield "Agreement", f"{number(100 * quality.agreement)} % of the inputs get the same top-1"
     if quality.divergence is not None:
         yield "Divergence", f"{fixed(quality.divergence)} points of probability moved"
+
+
+def _ladder(receipt: Receipt) -> Markup | None:
+    if not receipt.ladder:
+        return None
+    headings = ["Operating point", ">ms", ">Speed-up", ">Quality", ">Points", ">95 %", ">MB"]
+    lead = "One file with one set of weights; a deadline takes the richest point that meets it. Timed in turns."
+    meaning = (
+        "w: share of channels, d: residual blocks left out of each stage, k: rings cut off kernels, r: share of the "
+        "input's size. Points: against the original. MB: of a process that runs one point."
+    )
+    rows = [[element("span", cell) for cell in cells] for cells in ladder(receipt)]
+    return section("Operating points", paragraph(lead), table("The ladder", headings, rows), _small(meaning))
 
 
 def _ledger(receipt: Receipt) -> Markup | None:

@@ -20,12 +20,13 @@ Box = tuple[float, float, float, float]
 
 
 class Plane:
-    """`across`, `up`: what must have a place on each axis, one value at least."""
+    """`across`, `up`: what must have a place on each axis, one value at least; `room`: the share of an axis that stays
+    free at either end."""
 
     height = _BOTTOM + 48
 
-    def __init__(self, across: Sequence[float], up: Sequence[float]):
-        self._across, self._up = _ends(across), _ends(up)
+    def __init__(self, across: Sequence[float], up: Sequence[float], room: float = 0.06):
+        self._across, self._up = _ends(across, room), _ends(up, room)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Per cent across and pixels down."""
@@ -89,10 +90,10 @@ def _touch(one: Box, other: Box) -> bool:
     return abs(one[0] - other[0]) < one[2] + other[2] and abs(one[1] - other[1]) < one[3] + other[3]
 
 
-def _ends(values: Sequence[float]) -> tuple[float, float]:
+def _ends(values: Sequence[float], share: float) -> tuple[float, float]:
     """The least and the largest, a little apart from each other."""
     low, high = min(values), max(values)
-    room = 0.06 * (high - low) or 0.5
+    room = share * (high - low) if low < high else 0.5
     return low - room, high + room
 
 

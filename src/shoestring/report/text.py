@@ -12,6 +12,7 @@ from shoestring.report.wording import (
     device_facts,
     fixed,
     interval,
+    ladder,
     ledger,
     notes,
     number,
@@ -50,6 +51,10 @@ def print_receipt(receipt: Receipt, console: Console) -> None:
             for line in receipt.budget
         ]
         print_table(console, ["budget", ">asked", ">got", ""], rows)
+    if receipt.ladder:
+        print_line(console)
+        columns = ["operating point", ">ms", ">speed-up", ">quality", ">points", ">95 %", ">MB"]
+        print_table(console, columns, ladder(receipt))
     if receipt.ledger:
         print_line(console)
         _print_ledger(receipt, console)

@@ -210,6 +210,16 @@ def ledger(receipt: Receipt) -> Iterator[tuple[Step, list[str]]]:
         before = step if step.kept or before is None else before
 
 
+def ladder(receipt: Receipt) -> Iterator[list[str]]:
+    """Each operating point: what it is, ms, how much faster than the richest, quality, points and interval against the
+    original, memory."""
+    for rung in receipt.ladder:
+        faster = times(receipt.ladder[-1].latency_ms / rung.latency_ms) if rung.latency_ms > 0 else NONE
+        judged = [fixed(rung.quality), fixed(rung.difference, signed=True)]
+        span = NONE if rung.low is None or rung.high is None else interval(rung.low, rung.high, signed=True)
+        yield [shorten(rung.shape, 40), number(rung.latency_ms), faster, *judged, span, number(rung.peak_mb)]
+
+
 def remark(step: Step) -> str:
     """What is to be said of a step of the ledger; empty for most."""
     told = shorten(step.note, 120)

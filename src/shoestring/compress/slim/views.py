@@ -1,0 +1,208 @@
+"""Smaller networks inside a large one: the graph of each, and where in the large one's weights its own lie."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from shoestring.compress.slim.space import Shape, Space
+from shoestring.core.errors import BadInput
+from shoestring.graph.capture import captured_shape, reshaped
+from shoestring.graph.channels import Group, Place, ends, groups, is_depthwise, width
+from shoestring.graph.dependencies import trace
+from shoestring.graph.importance import energies, importance
+from shoestring.graph.permute import movable, permuted
+from shoestring.graph.residual import leave_out, stages
+from shoestring.graph.surgery import unchanged, without
+
+MULTIPLE = 8  # of widths: what vectors and blocks of every runtime here fit into
+_LEAST_KERNEL = 3
+
+# Of a tensor: a block of it; or, where joined channels are narrowed, the numbers of its elements.
+Part = tuple[slice, ...] | Tensor
+
+
+@dataclass(frozen=True)
+class View:
+    """`gm`: a smaller network with its own running statistics; its weights are of no use. `parts`: parameter name to
+    the part of the large network's parameter of this name, which is its own."""
+
+    gm: fx.GraphModule
+    parts: Mapping[str, Part]
+
+    def weights(self, large: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The parameters, as views into those of the large network."""
+        return {
+            name: large[name].take(part) if isinstance(part, Tensor) else large[name][part]
+            for name, part in self.parts.items()
+        }
+
+
+class Views:
+    """`gm`: the large network (captured, batch norms in place), each set of channels that depend on one another in the
+    order of what they are worth, so that the first ones are kept. `fixed`: layers whose outputs cannot go, each to why.
+    Raises BadInput where `space` asks for what the network does not have."""
+
+    def __init__(self, gm: fx.GraphModule, space: Space, multiple: int = MULTIPLE):
+        self._multiple, self.shape = multiple, captured_shape(gm)
+        traced, last = trace(gm, self.shape), ends(gm)
+        found = [group for group in groups(traced) if not last.intersection(group.outputs)]
+        self.fixed = {group.outputs[0]: group.fault for group in found if group.fault and group.outputs}
+        self._pieces = traced.pieces
+        self._groups = [group for group in found if not group.fault and group.outputs]
+        self.gm = _ordered(gm, self._groups)
+        self._groups = self._possible(space)
+        self.stages = stages(self.gm)
+        self.space = self._held(space)
+        self._known: dict[Shape, View] = {}
+
+    def at(self, shape: Shape) -> View:
+        """Made once for each shape; input sizes are no matter of weights."""
+        key = Shape(shape.width, shape.depth, shape.kernel)
+        if key not in self._known:
+            self._known[key] = self._made(key)
+        return self._known[key]
+
+    def _made(self, shape: Shape) -> View:
+        small = _numbered(self.gm)
+        removal = self._removal(shape.width, self._groups)
+        if removal:
+            small = without(small, removal, self._pieces)
+        leave_out(small, {name for stage in self.stages for name in stage[max(0, len(stage) - shape.depth) :]})
+        if shape.kernel:
+            _crop(small, shape.kernel)
+        full = dict(self.gm.named_parameters())
+        parts = {name: _part(value, full[name].shape) for name, value in small.named_parameters()}
+        return View(reshaped(small.float()), parts)
+
+    def _removal(self, share: float, asked: list[Group]) -> dict[Place, np.ndarray]:
+        found: dict[Place, list[np.ndarray]] = {}
+        for cell in (cell for group in asked for cell in group.cells):
+            multiple = max(1, self._multiple // cell.together)
+            left = width(cell.size, 100 * (1 - share), multiple)
+            for place, indices in cell.indices.items():
+                found.setdefault(place, []).append(indices[left:].ravel())
+        joined = {place: np.unique(np.concatenate(parts)) for place, parts in found.items()}
+        return {place: indices for place, indices in joined.items() if len(indices)}
+
+    def _possible(self, space: Space) -> list[Group]:
+        """The groups whose channels go without anything else; the others are `fixed`."""
+        least = space.smallest.width
+        removal = self._removal(least, self._groups)
+        if not removal or unchanged(self.gm, removal, self._pieces, self.shape):
+            return self._groups
+        kept = []
+        for group in self._groups:
+            removal = self._removal(least, [group])
+            if not removal or unchanged(self.gm, removal, self._pieces, self.shape):
+                kept.append(group)
+            else:
+                self.fixed[group.outputs[0]] = "its removal changes more than it"
+        return kept
+
+    def _held(self, space: Space) -> Space:
+        """`space` without what changes nothing in this network."""
+        most = max((len(stage) for stage in self.stages), default=0)
+        rings = max((rings_of(module) for module in self.gm.modules()), default=0)
+        wide = [value for value in space.width if value == 1 or self._removal(value, self._groups)]
+        held = Space(
+            tuple(wide),
+            tuple(depth for depth in space.depth if depth <= most),
+            tuple(kernel for kernel in space.kernel if kernel <= rings),
+            tuple(side for side in space.side if side == 1 or smaller_at(self.gm, side)),
+        )
+        if len(list(held)) == 1:
+            raise BadInput(
+                f"slim: of {space} nothing can be made smaller in this network (channels: "
+                f"{'; '.join(f'{name}: {why}' for name, why in list(self.fixed.items())[:2]) or 'none'}); "
+                "write other widths, depths or input sizes"
+            )
+        return held
+
+
+def sides(shape: tuple[int, ...], side: float) -> tuple[int, ...]:
+    """The input's shape at a share of its size: channels as they are, each side the nearest multiple of 4, at least
+    8 (or what it is, if that is less)."""
+    if side == 1 or len(shape) != 3:
+        return shape
+    return (shape[0], *(min(size, max(8, 4 * round(size * side / 4))) for size in shape[1:]))
+
+
+@torch.no_grad()
+def smaller_at(gm: fx.GraphModule, side: float) -> bool:
+    """Whether a network takes smaller inputs at this share of their size, and gives outputs of the same shape."""
+    full = captured_shape(gm)
+    shape, value = sides(full, side), next(gm.parameters())
+    if shape == full:
+        return False
+    try:
+        outputs = [gm.eval().forward(value.new_zeros(1, *own)) for own in (full, shape)]
+    except Exception:  # whatever a network's code raises on shapes that do not fit
+        return False
+    return bool(outputs[0].shape == outputs[1].shape)
+
+
+def rings_of(module: nn.Module) -> int:
+    """How many rings can be cut off a depthwise kernel that keeps the picture's size: 7x7 has two down to 3x3."""
+    if not (isinstance(module, nn.Conv2d) and is_depthwise(module)) or isinstance(module.padding, str):
+        return 0
+    least = min(module.kernel_size)
+    given = zip(module.padding, module.dilation, module.kernel_size, strict=True)
+    same = least % 2 and all(pad == apart * (size - 1) // 2 for pad, apart, size in given)
+    return max(0, (least - _LEAST_KERNEL) // 2) if same else 0
+
+
+@torch.no_grad()
+def _crop(gm: fx.GraphModule, rings: int) -> None:
+    """Cuts up to `rings` rings off every depthwise kernel that has them, in place."""
+    for module in gm.modules():
+        cut = min(rings, rings_of(module))
+        if cut:
+            assert isinstance(module, nn.Conv2d), "`rings_of` looked"
+            inner = module.weight[..., cut:-cut, cut:-cut].clone()
+            module.weight = nn.Parameter(inner, requires_grad=module.weight.requires_grad)
+            module.kernel_size = tuple(size - 2 * cut for size in module.kernel_size)
+            given: Any = zip(module.padding, module.dilation, strict=True)
+            module.padding = tuple(pad - cut * apart for pad, apart in given)
+            module._reversed_padding_repeated_twice = [pad for pad in reversed(module.padding) for _ in (0, 1)]
+
+
+def _ordered(gm: fx.GraphModule, found: list[Group]) -> fx.GraphModule:
+    """A copy that computes the same, the channels that are worth most first."""
+    energy = energies(gm)
+    for cell in (group.cells[0] for group in found if len(group.cells) == 1):
+        if movable(gm, cell):
+            gm = permuted(gm, cell, np.argsort(-importance(cell, energy), kind="stable"))
+            energy = energies(gm)
+    return copy.deepcopy(gm)
+
+
+def _numbered(gm: fx.GraphModule) -> fx.GraphModule:
+    """A copy in float64 whose parameters hold the number of each element, so that whatever surgery does to them can be
+    read off what is left."""
+    copied = copy.deepcopy(gm).double()
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.copy_(torch.arange(parameter.numel(), dtype=torch.float64).view_as(parameter))
+    return copied
+
+
+def _part(numbers: Tensor, full: torch.Size) -> Part:
+    """What of a tensor of shape `full` has these numbers."""
+    indices = numbers.detach().long()
+    if not indices.ndim:
+        return ()
+    starts = np.unravel_index(int(indices.flatten()[0]), full)
+    part = tuple(slice(int(start), int(start) + size) for start, size in zip(starts, indices.shape, strict=True))
+    whole = torch.arange(full.numel()).view(full)
+    return part if torch.equal(whole[part], indices) else indices
+
+
+def norms_of(gm: nn.Module) -> list[_BatchNorm]:
+    """Those that keep statistics."""
+    return [m for m in gm.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]

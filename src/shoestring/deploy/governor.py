@@ -1,0 +1,213 @@
+"""The governor: which operating point the next frame is given, so that its answer is in time. Pure policy: no clock, no
+thread; told what frames took, it says what to run.
+
+**One slow-down for all points.** A frame of point i takes `expected_ms[i] * exp(x)`. The machine's slow-down x is
+common to all points, so that what one is seen to take predicts all others (the global slow-down factor of ALERT, Wan et
+al. 2020, arXiv 1911.00119, which follows it with a Kalman filter). What a point's expected time is wrong by itself is
+learnt only when it and another are seen under the same load: in one frame, or in the frame after a step upward.
+
+**Two tails.** `near` is where the next frame ends in all but one or two of a hundred: a level plus 1.5 mean deviations
+from it, both exponential averages that rise fast and fall slowly (the form of a network's retransmission timer,
+Jacobson 1988; with these rates 1 to 2 % of independent normal, Laplace and t(3) noise lies beyond, and a fifth beyond
+the level alone). It knows nothing of a load that is about to come. `far` does: the largest but one of the last 2 /
+`miss` slow-downs, i.e. their (1 - `miss`)-quantile. Loads that come so rarely that their surprises stay within `miss`
+are forgotten in between; those that come more often are not. What not even the cheapest point would have survived is
+left out: no choice could have helped.
+
+**Two ways to take a point.** *Alone* it must be in time at the worse of both tails. *Over a net* (`net`), an earlier
+answer (the cheapest point's, or an exit's of a chain) comes first, which must be in time at the worse of both tails,
+and both together at the level; a surprise then costs quality and no deadline, because whoever runs the frame hands out
+the earlier answer when time is up (anytime networks, as in ALERT). A probe is therefore never a risk: upward goes
+either a point that is safe alone, or one over a net. A point that is safe alone is taken so where no net can be had, or
+where it would be safe on a machine twice as slow as was ever seen: the worst is not known after a short time.
+
+**Falling and rising.** Down at once, to the richest point that either way allows. Up by one point, after that one has
+been allowed for `HOLD` frames in a row with 10 % to spare. A probe that fails, i.e. a fall within `_PROBE` frames,
+doubles the hold of that point, up to `MOST_HOLD` frames; a fall after a longer stay, when a load came, undoes that. So
+a boundary that noise moves cannot flap often, and a load that comes and goes keeps nothing down.
+
+**Limits.** `limit` caps the index (heat, battery: `deploy/signals.py`). Points that cost more than another and are
+worth no more are never taken. When no point is predicted to be in time, the cheapest is taken.
+"""
+
+import bisect
+import math
+from collections import deque
+from collections.abc import Sequence
+
+from shoestring.core.errors import BadInput
+
+HOLD, MOST_HOLD = 8, 128  # frames
+_PROBE = 32  # frames
+_SPARE = 1.1  # times slower, before a step upward
+_SURE = 2.0  # times slower, before a net that could be had is not taken
+_RISE, _FALL = (0.5, 0.25), (0.1, 0.1)  # rates of the mean and of the deviation
+_DEVIATIONS = 1.5
+_FIRST_DEVIATION = 0.1
+_LEARN, _MOST_CORRECTION = 0.05, math.log(2)
+
+
+class Governor:
+    """`expected_ms`: of each point on the idle machine. `quality`: of each, in one unit, higher is better; without it a
+    later point is better. `netted_ms`: of each with an earlier answer underneath, which is that of the point in `under`
+    (by default the cheapest); None takes points only alone. `miss`: the share of frames that may be late. Raises
+    BadInput for what are no times."""
+
+    def __init__(
+        self,
+        expected_ms: Sequence[float],
+        deadline_ms: float,
+        quality: Sequence[float] | None = None,
+        *,
+        netted_ms: Sequence[float] | None = None,
+        under: Sequence[int] | None = None,
+        miss: float = 0.001,
+    ):
+        _check(expected_ms, deadline_ms, quality, netted_ms, miss)
+        self.deadline_ms, self.expected_ms = deadline_ms, tuple(expected_ms)
+        self.limit: int | None = None
+        self.net = False
+        self._netted = None if netted_ms is None else tuple(netted_ms)
+        self._ladder = _front(expected_ms, range(len(expected_ms)) if quality is None else quality)
+        self._under = [self.cheapest] * len(self.expected_ms) if under is None else list(under)
+        self._place = 0  # in the ladder
+        self._allowed = self._stayed = 0  # frames in a row
+        self._hold = [HOLD] * len(self._ladder)
+        self._level, self._deviation = 0.0, _FIRST_DEVIATION
+        self._correction = [0.0] * len(expected_ms)
+        self._seen: deque[float] = deque(maxlen=round(2 / miss))
+        self._sorted: list[float] = []
+        self._risen = False
+
+    def choose(self, spent_ms: float = 0.0) -> int:
+        """The point for the next frame, of whose deadline `spent_ms` are gone; sets `net`. `spent_ms` alone lowers this
+        frame only."""
+        top = self._top()
+        self._move(top, spent_ms)
+        here = min(self._place, top)
+        while here and not self._fits(here, spent_ms):
+            here -= 1
+        safe, sure = self._alone(here, spent_ms), self._alone(here, spent_ms, _SURE)
+        self.net = here > 0 and not sure and (not safe or self._over_net(here, spent_ms, _SPARE))
+        return self._ladder[here]
+
+    def observe(self, point: int, ms: float, finished: bool = True, aside: bool = False) -> None:
+        """What a point took. Not `finished`: it was given up after `ms`, and would have taken longer. `aside`: a richer
+        one of the same frame says more about the load, of which short runs are a noisy sample."""
+        x = math.log(max(ms, 1e-6) / self.expected_ms[point]) - self._correction[point]
+        if not finished and x <= self._level:
+            return
+        if self._ms(self.cheapest, x) <= self.deadline_ms:
+            self._remember(x)
+        if aside:
+            return
+        if self._risen and finished and point == self._ladder[self._place]:
+            self._correct(point, x - self._level)
+        self._risen = False
+        error = x - self._level
+        self._level += (_RISE if error > 0 else _FALL)[0] * error
+        apart = abs(error) - self._deviation
+        self._deviation += (_RISE if apart > 0 else _FALL)[1] * apart
+
+    def compare(self, point: int, ms: float, other: int, other_ms: float) -> None:
+        """Two points of one frame, under the same load: what `point` is expected to take relative to `other`."""
+        apart = math.log(max(ms, 1e-6) / self.expected_ms[point]) - self._correction[point]
+        self._correct(point, apart - math.log(max(other_ms, 1e-6) / self.expected_ms[other]) + self._correction[other])
+
+    def likely_ms(self, point: int) -> float:
+        """What the point will take in about four of five frames like the last ones."""
+        return self._ms(point, self._level)
+
+    @property
+    def cheapest(self) -> int:
+        """The point whose answer is the net."""
+        return self._ladder[0]
+
+    @property
+    def near(self) -> float:
+        """Logarithm of the slow-down that the next frame stays below, while the load is what it is."""
+        return self._level + _DEVIATIONS * self._deviation
+
+    @property
+    def far(self) -> float:
+        """The same for a load that may be about to come."""
+        return self._sorted[-2] if len(self._sorted) > 1 else -math.inf
+
+    def _move(self, top: int, spent_ms: float) -> None:
+        if self._place > top:
+            self._place, self._stayed = top, 0
+        fallen = self._place
+        while fallen and not self._fits(fallen, 0.0):
+            fallen -= 1
+        if fallen < self._place:
+            failed = self._stayed <= _PROBE  # a load that comes later says nothing against the point
+            self._hold[self._place] = min(2 * self._hold[self._place], MOST_HOLD) if failed else HOLD
+            self._place, self._allowed, self._stayed = fallen, 0, 0
+        self._stayed += 1
+        if self._place < top and self._fits(self._place + 1, spent_ms, _SPARE):
+            self._allowed += 1
+            if self._allowed > self._hold[self._place + 1]:
+                self._place, self._allowed, self._stayed, self._risen = self._place + 1, 0, 0, True
+        else:
+            self._allowed = 0
+
+    def _top(self) -> int:
+        """The highest place in the ladder that the limit leaves."""
+        if self.limit is None:
+            return len(self._ladder) - 1
+        return max((place for place, point in enumerate(self._ladder) if point <= self.limit), default=0)
+
+    def _fits(self, place: int, spent_ms: float, spare: float = 1.0) -> bool:
+        return self._alone(place, spent_ms, spare) or self._over_net(place, spent_ms, spare)
+
+    def _alone(self, place: int, spent_ms: float, spare: float = 1.0) -> bool:
+        return spent_ms + spare * self._ms(self._ladder[place], max(self.near, self.far)) <= self.deadline_ms
+
+    def _over_net(self, place: int, spent_ms: float, spare: float) -> bool:
+        point = self._ladder[place]
+        if self._netted is None:
+            return False
+        if spent_ms + self._ms(self._under[point], max(self.near, self.far)) > self.deadline_ms:
+            return False
+        more = self._netted[point] / self.expected_ms[point]
+        return spent_ms + spare * more * self.likely_ms(point) <= self.deadline_ms
+
+    def _ms(self, point: int, x: float) -> float:
+        return self.expected_ms[point] * math.exp(self._correction[point] + x)
+
+    def _correct(self, point: int, by: float) -> None:
+        found = self._correction[point] + _LEARN * by
+        self._correction[point] = min(_MOST_CORRECTION, max(-_MOST_CORRECTION, found))
+
+    def _remember(self, x: float) -> None:
+        if len(self._seen) == self._seen.maxlen:
+            del self._sorted[bisect.bisect_left(self._sorted, self._seen[0])]
+        self._seen.append(x)
+        bisect.insort(self._sorted, x)
+
+
+def _front(expected_ms: Sequence[float], quality: Sequence[float]) -> list[int]:
+    """Points by their time, without those that a cheaper one is as good as."""
+    front: list[int] = []
+    for point in sorted(range(len(expected_ms)), key=lambda i: (expected_ms[i], -quality[i])):
+        if not front or quality[point] > quality[front[-1]]:
+            front.append(point)
+    return front
+
+
+def _check(
+    expected_ms: Sequence[float],
+    deadline_ms: float,
+    quality: Sequence[float] | None,
+    netted_ms: Sequence[float] | None,
+    miss: float,
+) -> None:
+    if not expected_ms or not all(0 < ms < math.inf for ms in (*expected_ms, *(netted_ms or ()))):
+        raise BadInput(f"governor: {list(expected_ms)[:8]} are no times; give ms above 0 for one point at least")
+    for what in (quality, netted_ms):
+        if what is not None and len(what) != len(expected_ms):
+            raise BadInput(f"governor: {len(what)} values for {len(expected_ms)} points; give one for each")
+    if not 0 < deadline_ms < math.inf:
+        raise BadInput(f"governor: a deadline of {deadline_ms:g} ms is no time; give ms above 0")
+    if not 1e-5 <= miss <= 0.5:
+        raise BadInput(f"governor: {miss:g} of the frames may be late; give a share in 0.00001..0.5")

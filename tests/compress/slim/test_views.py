@@ -1,0 +1,169 @@
+"""Smaller networks inside a large one, against slices of its weights made by hand."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from shoestring.compress.slim.space import Shape, Space, parse
+from shoestring.compress.slim.views import Views, rings_of, sides
+from shoestring.core.errors import BadInput
+from shoestring.graph.capture import capture
+
+SHAPE = (3, 16, 16)
+
+
+class Net(nn.Module):
+    """A stem, two residual blocks with a depthwise 5x5 and 7x7, and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16)
+        self.expand = nn.ModuleList(nn.Conv2d(16, 32, 1) for _ in range(2))
+        self.depth = nn.ModuleList(nn.Conv2d(32, 32, k, padding=k // 2, groups=32) for k in (5, 7))
+        self.project = nn.ModuleList(nn.Conv2d(32, 16, 1) for _ in range(2))
+        self.classifier = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x)).relu()
+        for expand, depth, project in zip(self.expand, self.depth, self.project, strict=True):
+            x = x + project(depth(expand(x).relu()).relu())
+        return self.classifier(x.mean((2, 3)))
+
+
+@pytest.fixture
+def views() -> Views:
+    torch.manual_seed(0)
+    net = Net()
+    nn.init.uniform_(net.norm.weight, 0.5, 2.0)
+    return Views(capture(net, SHAPE), parse("w=0.5,1:d=1:k=2:r=0.5"))
+
+
+def by_hand(net: nn.Module, x: Tensor, width: float, drop: int, rings: int) -> Tensor:
+    """The smaller network from the first channels of the large one's weights."""
+    get = dict(net.named_modules())
+    outer, inner = int(16 * width), int(32 * width)
+    norm = get["norm"]
+    x = functional.conv2d(x, get["stem"].weight[:outer], stride=2, padding=1)
+    x = functional.batch_norm(
+        x, norm.running_mean[:outer], norm.running_var[:outer], norm.weight[:outer], norm.bias[:outer]
+    ).relu()
+    for index in range(2 - drop):
+        expand, depth, project = (get[f"{name}.{index}"] for name in ("expand", "depth", "project"))
+        cut = min(rings, (depth.kernel_size[0] - 3) // 2)
+        kernel = depth.weight[:inner, :, cut:-cut, cut:-cut] if cut else depth.weight[:inner]
+        y = functional.conv2d(x, expand.weight[:inner, :outer], expand.bias[:inner]).relu()
+        y = functional.conv2d(y, kernel, depth.bias[:inner], padding=kernel.shape[-1] // 2, groups=inner).relu()
+        x = x + functional.conv2d(y, project.weight[:outer, :inner], project.bias[:outer])
+    last = get["classifier"]
+    return functional.linear(x.mean((2, 3)), last.weight[:, :outer], last.bias)
+
+
+@pytest.mark.parametrize("shape", [Shape(), Shape(0.5), Shape(1, 1), Shape(1, 0, 1), Shape(0.5, 1, 2)], ids=str)
+def test_the_first_channels_blocks_and_the_middle_of_kernels(views: Views, shape: Shape) -> None:
+    x = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(1))
+    view = views.at(shape)
+    weights = view.weights(dict(views.gm.named_parameters()))
+    found = torch.func.functional_call(view.gm.eval(), weights, (x,))
+    expected = by_hand(views.gm, x, shape.width, shape.depth, shape.kernel)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert all(isinstance(part, tuple) for part in view.parts.values())
+
+
+def test_the_large_network_computes_what_it_did_its_best_channels_first(views: Views) -> None:
+    torch.manual_seed(0)
+    net = Net()
+    nn.init.uniform_(net.norm.weight, 0.5, 2.0)
+    x = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(views.gm.eval()(x), net.eval()(x), rtol=1e-4, atol=1e-5)
+    # What the hidden channels of a block are worth: all that makes and reads them.
+    expand, depth, project = (views.gm.get_submodule(f"{name}.0") for name in ("expand", "depth", "project"))
+    worth = sum(w.square().flatten(1).sum(1) for w in (expand.weight, depth.weight, project.weight.transpose(0, 1)))
+    assert worth.diff().le(1e-6).all()
+
+
+def test_gradients_reach_the_part_and_nothing_else(views: Views) -> None:
+    view, large = views.at(Shape(0.5)), dict(views.gm.named_parameters())
+    torch.func.functional_call(view.gm.train(), view.weights(large), (torch.randn(4, *SHAPE),)).sum().backward()
+    gradient = large["expand.0.weight"].grad
+    assert gradient is not None
+    assert gradient[:16, :8].abs().sum() > 0
+    assert gradient[16:].abs().sum() == gradient[:, 8:].abs().sum() == 0
+
+
+def test_what_the_network_does_not_have_leaves_the_space(views: Views) -> None:
+    assert views.space == Space((1.0, 0.5), (0, 1), (0, 1, 2), (1.0, 0.5))
+    other = Views(capture(Net(), SHAPE), parse("d=5:k=9:w=0.99,0.5"))
+    assert (other.space.depth, other.space.kernel, other.space.width) == ((0, 1, 2), (0, 1, 2), (1.0, 0.5))
+
+
+def test_input_sizes_that_do_not_fit() -> None:
+    flat = nn.Sequential(nn.Conv2d(3, 16, 3, 1, 1), nn.ReLU(), nn.Conv2d(16, 8, 1), nn.Flatten(), nn.Linear(512, 10))
+    views = Views(capture(flat, (3, 8, 8)), parse("w=0.5,1:r=0.5"))
+    assert views.space.side == (1.0,)
+    assert sides((3, 224, 160), 0.75) == (3, 168, 120)
+    assert sides((3, 32, 32), 0.1) == (3, 8, 8)
+    assert sides((5,), 0.5) == (5,)
+
+
+def test_nothing_that_can_be_smaller_is_refused() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 10))
+    with pytest.raises(BadInput, match=r"^slim: of slim:.* nothing can be made smaller"):
+        Views(capture(net, (3, 2, 2)), Space())
+
+
+def test_channels_that_are_joined(views: Views) -> None:
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.last = nn.Conv2d(3, 16, 1), nn.Conv2d(3, 16, 1), nn.Conv2d(32, 8, 1)
+            self.head = nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.last(torch.cat([self.one(x), self.two(x)], 1).relu()).mean((2, 3)))
+
+    torch.manual_seed(0)
+    net = Joined()
+    views = Views(capture(net, (3, 8, 8)), parse("w=0.5,1:r=1"))
+    view = views.at(Shape(0.5))
+    part = view.parts["last.weight"]
+    large = dict(views.gm.named_parameters())
+    kept = view.weights(large)["last.weight"]
+    assert isinstance(part, Tensor)  # eight channels here, eight there: no block
+    torch.testing.assert_close(kept, torch.cat([large["last.weight"][:8, :8], large["last.weight"][:8, 16:24]], 1))
+    x = torch.randn(2, 3, 8, 8)
+    halves = [functional.conv2d(x, large[f"{n}.weight"][:8], large[f"{n}.bias"][:8]) for n in ("one", "two")]
+    joined = torch.cat(halves, 1)
+    last = functional.conv2d(joined.relu(), kept, large["last.bias"][:8]).mean((2, 3))
+    expected = functional.linear(last, large["head.weight"][:, :8], large["head.bias"])
+    found = torch.func.functional_call(view.gm.eval(), view.weights(large), (x,))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "rings"),
+    [
+        (nn.Conv2d(8, 8, 7, padding=3, groups=8), 2),
+        (nn.Conv2d(8, 8, 5, 2, 2, groups=8), 1),
+        (nn.Conv2d(8, 8, 5, padding=4, dilation=2, groups=8), 1),
+        (nn.Conv2d(8, 8, 5, padding="same", groups=8), 0),
+        (nn.Conv2d(8, 8, 5, groups=8), 0),
+        (nn.Conv2d(8, 8, 5, padding=2), 0),
+        (nn.Conv2d(8, 8, 3, padding=1, groups=8), 0),
+        (nn.Linear(8, 8), 0),
+    ],
+)
+def test_rings(layer: nn.Module, rings: int) -> None:
+    assert rings_of(copy.deepcopy(layer)) == rings
+
+
+def test_numbers_survive_large_weights() -> None:
+    """Elements are numbered in float64: float32 would lose count beyond 2^24."""
+    wide = nn.Sequential(nn.Linear(16, 2**14), nn.ReLU(), nn.Linear(2**14, 1040), nn.ReLU(), nn.Linear(1040, 4))
+    views = Views(capture(wide, (16,)), parse("w=0.5,1"))
+    part = views.at(Shape(0.5)).parts["2.weight"]
+    assert part == (slice(0, 520), slice(0, 2**13))
+    assert np.prod([2**14, 1040]) > 2**24
