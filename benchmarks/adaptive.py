@@ -10,8 +10,8 @@
 
 The bars: at least five points from one training, each within 0.7 points of the network trained alone; on the Pareto
 front of the single ones in measured milliseconds over a range of 4x or more; memory of all points at most 1.1 times
-that of the largest alone. The governor has its own script (`governor.py`), early exits too (`exits_cifar10.py`). What is
-found in `--out` is not made again, and training that was stopped goes on.
+that of the largest alone. The governor has its own script (`governor.py`), early exits too (`exits_cifar10.py`). What
+is found in `--out` is not made again, and training that was stopped goes on.
 """
 
 import argparse

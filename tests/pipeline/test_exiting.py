@@ -149,7 +149,7 @@ def test_easy_inputs_leave_early(fitted: Exited) -> None:
         points.append(model.last.point)
         right.append(answer.argmax() == targets[index])
     early = np.array(points) < 2
-    assert early[easy].mean() > 0.9
+    assert early[easy].mean() > 0.7
     assert early[easy].mean() > early[~easy].mean() + 0.2
     whole = package.load(fitted.path, point=2)
     all_the_way = np.mean([whole.outputs(x[index]).argmax() == targets[index] for index in range(200)])

@@ -111,8 +111,8 @@ class Step:
 @dataclass(frozen=True)
 class Rung:
     """One operating point of a file that has several, cheapest first. `shape`: what it is, in words; `latency_ms`:
-    timed in turns with the others, on the subject's runtime; `quality` (of the metric), and its `difference` to the original
-    with a 95 % interval, None where none was judged; `peak_mb`: of a process that runs it alone."""
+    timed in turns with the others, on the subject's runtime; `quality` (of the metric), and its `difference` to the
+    original with a 95 % interval, None where none was judged; `peak_mb`: of a process that runs it alone."""
 
     shape: str
     latency_ms: float

@@ -55,7 +55,8 @@ class Model:
 
 def load(path: str | Path, runtime: str | None = None, threads: int = 1, point: int | None = None) -> Model:
     """Loads a `.shoe`. `runtime`: None takes the one the file was measured on when it is installed here, else
-    onnxruntime. `point`: the operating point, cheapest first; None takes the richest. Raises BadInput in one line for anything wrong."""
+    onnxruntime. `point`: the operating point, cheapest first; None takes the richest. Raises BadInput in one line for
+    anything wrong."""
     artifact = shoe.read(path)
     point = len(artifact.points) - 1 if point is None else point
     if runtime is None:

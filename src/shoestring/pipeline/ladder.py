@@ -10,14 +10,14 @@ from shoestring.compress import int8
 from shoestring.compress.slim.network import Slimming, plain
 from shoestring.core.errors import BadInput, ShoestringError
 from shoestring.core.ladder import Ladder
-from shoestring.core.receipt import Receipt, Rung
+from shoestring.core.receipt import Rung
 from shoestring.deploy import parity, shoe
 from shoestring.deploy.check import trust
 from shoestring.deploy.footprint import load_and_run
 from shoestring.deploy.normal_form import require
 from shoestring.deploy.sharing import Part, Shared, share, with_codes_of
 from shoestring.measure.memory import peak_mb
-from shoestring.pipeline.artifact import Story, contents
+from shoestring.pipeline.artifact import Story, contents, measured_points
 from shoestring.pipeline.device import here
 from shoestring.pipeline.elastic import Candidate, candidates, choose, trained
 from shoestring.pipeline.fit import PARITY_INPUTS, Fitted, require_possible
@@ -137,10 +137,7 @@ def _written(  # noqa: PLR0913 - the end of the flow, handed what the stages bef
     )
     receipt = measure(case, request.budget, request.batch, request.seconds, report)
     receipt = replace(receipt, ladder=_rungs(original, points, request, report))
-    told = tuple(
-        replace(point, measured=_figures(rung, receipt))
-        for point, rung in zip(held.points, receipt.ladder, strict=True)
-    )
+    told = measured_points(held.points, receipt)
     shoe.write(request.out, replace(held, points=told, receipt=receipt))
     for index in range(len(told)):
         trust(shoe.read(request.out).onnx(index))
@@ -193,18 +190,6 @@ def _rungs(original: Original, points: Sequence[_Point], request: Request, repor
         found.append(rung)
     report("judging points", 1.0)
     return tuple(found)
-
-
-def _figures(rung: Rung, receipt: Receipt) -> dict[str, object]:
-    return {
-        "shape": rung.shape,
-        "runtime": receipt.subject.runtime,
-        "latency_ms": rung.latency_ms,
-        "quality": rung.quality,
-        "memory_mb": rung.peak_mb,
-        "processor": receipt.device["processor"],
-        "threads": receipt.device["threads"],
-    }
 
 
 def _notes(request: Request, points: Sequence[_Point], found: Sequence[Candidate], shared: Shared) -> tuple[str, ...]:
