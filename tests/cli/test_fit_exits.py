@@ -14,8 +14,7 @@ OPTIONS = ("--calibration", 8, "--runtime", "onnxruntime", "--input", "3x32x32",
 
 
 @pytest.fixture(autouse=True)
-def measured(timed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shoestring.pipeline.exiting.peak_mb", lambda *_: 50.0)
+def measured(timed) -> None:
     timed({"0": 1.0, "1": 2.0, "2": 2.5, "without exits": 2.2, "subject": 2.0, "fp32": 4.0, "fp32@onnxruntime": 4.0})
 
 
@@ -52,6 +51,9 @@ def test_exits_are_trained_written_and_shown(shoestring, tiny: str, photographs:
         (("--method", "exits:1", "--ladder", 3), "--ladder: makes operating points of its own; leave it"),
         (("--method", "exits:1", "--budget", "latency=0.2x..1x"), "a front is planned"),
         (("--method", "exits:1", "--rounds", 2), "--rounds: is about plans"),
+        (("--method", "exits:1", "--from", "x.pt"), "--from: brings zeros, which would not stay; leave it or --method"),
+        (("--method", "exits:1", "--no-reconstruct"), "--no-reconstruct: nothing is reconstructed here"),
+        (("--method", "exits:1", "--epochs", 1, "--features", "stem"), "--features: no features are followed here"),
     ],
 )
 def test_what_is_refused(shoestring, tiny: str, photographs: Path, tmp_path: Path, options: tuple, said: str) -> None:

@@ -15,11 +15,6 @@ OPTIONS = ("--calibration", 8, "--runtime", "onnxruntime", "--input", "3x32x32",
 SLIM = ("--ladder", 3, "--method", "slim:w=0.5,1:d=1:r=0.5")
 
 
-@pytest.fixture(autouse=True)
-def memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shoestring.pipeline.ladder.peak_mb", lambda *_: 50.0)
-
-
 def test_points_are_trained_written_and_shown(shoestring, tiny: str, photographs: Path, tmp_path: Path) -> None:
     out, told, page = tmp_path / "x.shoe", tmp_path / "x.json", tmp_path / "x.html"
     places = ("--data", photographs, "--out", out, "--json", told, "--html", page)
@@ -48,6 +43,12 @@ def test_points_are_trained_written_and_shown(shoestring, tiny: str, photographs
         (("--ladder", 3, "--method", "slim:w=2"), "give shares above 0 up to 1"),
         (("--ladder", 1), "--ladder 1: give 2 to 16 operating points"),
         (("--ladder", 3, "--budget", "latency=0.2x..1x"), "--ladder: makes its own range of points"),
+        (("--ladder", 3, "--without", "int8"), "--without: is about plans, and a ladder leaves nothing to plan"),
+        (("--ladder", 3, "--rounds", 2), "--rounds: is about plans, and a ladder leaves nothing to plan"),
+        (("--ladder", 3, "--from", "x.pt"), "--from: brings zeros, which would not stay; leave it or --ladder out"),
+        (("--ladder", 3, "--no-reconstruct"), "--no-reconstruct: nothing is reconstructed here; leave it or --ladder"),
+        (("--ladder", 3, "--epochs", 1, "--features", "stem"), "--features: no features are followed here"),
+        (("--ladder", 3, "--epochs", 1, "--fixed-norms"), "--fixed-norms: every size has statistics of its own"),
     ],
 )
 def test_what_is_refused(shoestring, tiny: str, photographs: Path, tmp_path: Path, options: tuple, said: str) -> None:

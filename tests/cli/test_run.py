@@ -203,6 +203,7 @@ def test_what_is_refused_of_deadlines(shoestring, fitted, pictures: Path, tmp_pa
     for options, reason in (
         (["--deadline", "soon"], "is no time; write 33ms or 0.1s"),
         (["--deadline", "33ms", "--timeline", tmp_path / "x.png"], "one of .html, .svg, .json"),
+        (["--miss", "0.01"], "are for frames with a deadline; write --deadline 33ms"),
         (["--load"], "are for frames with a deadline; write --deadline 33ms"),
         (["--timeline", tmp_path / "x.svg"], "are for frames with a deadline"),
         (["--deadline", "33ms", "--miss", "2"], "2 of the frames may be late; give a share"),

@@ -19,6 +19,7 @@ from shoestring.core.receipt import (
     LayerTime,
     Quality,
     Receipt,
+    Rung,
     Speedup,
     Step,
     Subject,
@@ -83,6 +84,7 @@ RECEIPTS = st.builds(
     notes=st.lists(TEXT, max_size=2).map(tuple),
     micronet=st.none() | made(Measurement),
     ledger=some(Step),
+    ladder=some(Rung),
 )
 
 
@@ -116,13 +118,15 @@ def test_fields_with_a_default_may_be_absent() -> None:
         ("notes",),
         ("micronet",),
         ("ledger",),
+        ("ladder",),
         ("subject", "peak_mb"),
         ("quality", "agreement"),
         ("speedup", 0, "split"),
     ):
         del at(data, path[:-1])[path[-1]]
     receipt = Receipt.from_json(data)
-    assert (receipt.layers, receipt.notes, receipt.ledger, receipt.subject.peak_mb) == ((), (), (), None)
+    assert (receipt.layers, receipt.notes, receipt.ledger, receipt.ladder) == ((), (), (), ())
+    assert receipt.subject.peak_mb is None
     assert (receipt.quality and receipt.quality.agreement, receipt.speedup[0].split) == (None, {})
 
 
@@ -160,7 +164,7 @@ TYPED = [path for path in places(written()) if path[:1] != ("device",) or len(pa
 NULLABLE = {"peak_mb", "quality", "cpu_ms", "realisation", "agreement", "divergence", "got", "met", "micronet"}
 # Optional elsewhere: a receipt may have no quality (and says so), each step of a ledger has one.
 REQUIRED = {("quality",), *(("ledger", index, "quality") for index in range(len(FULL.ledger)))}
-DEFAULTED = {*NULLABLE - {"got", "met"}, "best", "note", "split", "layers", "notes", "ledger", "kept"}
+DEFAULTED = {*NULLABLE - {"got", "met"}, "best", "note", "split", "layers", "notes", "ledger", "kept", "ladder"}
 
 
 def kind(value: Any) -> str:

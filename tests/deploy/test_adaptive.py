@@ -92,7 +92,7 @@ def pretend(adaptive: Adaptive, ms: tuple[float, float, float], point: int, net:
 def scale(adaptive: Adaptive, outputs: np.ndarray) -> float:
     """Which multiple of the classifier's scores this is."""
     offset = np.arange(5)
-    whole = load(adaptive.artifact.file, runtime="onnxruntime").outputs(PHOTOGRAPH)
+    whole = load(adaptive.artifact.file, runtime="onnxruntime", point=0).outputs(PHOTOGRAPH)
     return float(np.median((outputs - offset) / (whole - offset)))
 
 

@@ -105,6 +105,19 @@ def test_joined_stages_are_the_network_without_its_exits(inputs: list[np.ndarray
         assert opened(joined)(x)[0].tobytes() == opened(whole)(x)[0].tobytes() == opened(alone(whole))(x)[0].tobytes()
 
 
+@pytest.mark.parametrize("what", ["two_w", "fine"])
+def test_stages_of_several_graphs_are_not_joined(what: str) -> None:
+    """Else what is measured would be another network than what is run."""
+    stages = cut(graph(), HEADS)
+    if what == "two_w":
+        next(node for node in stages[2].graph.node if node.name == "three_dq").output[0] = what
+        next(node for node in stages[2].graph.node if node.name == "three").input[1] = what
+    else:
+        next(tensor for tensor in stages[2].graph.initializer if tensor.name == what).raw_data = bytes(16)
+    with pytest.raises(BadInput, match=f"two stages make '{what}' in two ways"):
+        join(stages)
+
+
 def test_one_answer_alone(inputs: list[np.ndarray]) -> None:
     early = alone(graph(), 1)
     assert {node.name for node in early.graph.node if node.op_type == "Conv"} == {"one", "early"}

@@ -29,6 +29,7 @@ def test_sure_is_what_reaches_the_threshold_at_its_temperature() -> None:
     # At temperature 2 the root of each counts: 0.894 of 0.894 + 2 * 0.316
     assert float(probabilities(scores / 2).max()) == pytest.approx(0.5858, abs=1e-3)
     assert not confident(scores, {"temperature": 2.0, "threshold": 0.6})
+    assert confident(np.array([0.0, 3e38], np.float32), {"temperature": 0.001, "threshold": 1.0})  # in float64
     assert not confident(scores, {})
     assert not confident(np.array([np.nan, 1.0]), {"temperature": 1.0, "threshold": 0.0})
     assert not confident(np.zeros((2, 2)), {"temperature": 1.0, "threshold": 0.0})

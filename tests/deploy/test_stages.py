@@ -124,14 +124,34 @@ def test_what_does_not_fit_is_refused_in_one_line(written: Write, build) -> None
         open_stages(written(CHAIN), "onnxruntime", 1, [2])
 
 
-def test_where_a_runtime_opens_several_together_it_does(written: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "node", "words"),
+    [
+        ((TensorProto.INT64, [1, 3, 8, 8]), [1, 3, 8, 8], "Abs", "takes int64 where its preprocessing gives float32"),
+        ((TensorProto.FLOAT, [1, 3, 8, 8]), [], "ReduceSum", "gives one number for all inputs together"),
+    ],
+)
+def test_ends_that_cannot_be_used_are_refused(
+    written: Write, inputs: tuple, outputs: list, node: str, words: str
+) -> None:
+    kind, shape = inputs
+    ends = helper.make_tensor_value_info("x", kind, shape), helper.make_tensor_value_info("y", kind, outputs)
+    nodes = [helper.make_node(node, ["x"], ["y"], **({} if outputs else {"keepdims": 0}))]
+    made = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    data = helper.make_model(made, opset_imports=[helper.make_opsetid("", 21)], ir_version=10).SerializeToString()
+    trust(data)
+    with pytest.raises(BadInput, match=words):
+        open_stages(written((Point("odd.onnx"),), odd_onnx=data), "onnxruntime", 1, [0])
 
-    def open_all(runtime: str, graphs: list[bytes], threads: int) -> list[runtimes.Session]:
+
+def test_stages_are_opened_together(written: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the runtime may share weights between them."""
+    asked, open_all = [], runtimes.open_all
+
+    def noted(runtime: str, graphs: list[bytes], threads: int) -> list[runtimes.Session]:
         asked.append((runtime, len(graphs), threads))
-        return [runtimes.get(runtime).open(data, threads=threads) for data in graphs]
+        return open_all(runtime, graphs, threads)
 
-    monkeypatch.setattr(runtimes, "open_all", open_all, raising=False)
+    monkeypatch.setattr(runtimes, "open_all", noted)
     open_stages(written(CHAIN), "onnxruntime", 2, range(2))
-    open_stages(written(CHAIN), "onnxruntime", 1, [0])
     assert asked == [("onnxruntime", 2, 2)]

@@ -1,5 +1,6 @@
 """Smaller networks of an elastic one: what they keep and cost, and which become points. Times are made up."""
 
+import runpy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,10 @@ from shoestring.pipeline.original import Original
 from shoestring.pipeline.post_training import outputs
 from shoestring.pipeline.request import Request
 from shoestring.pipeline.samples import Samples
+from shoestring.train.recipe import Recipe
+
+# What the program of several processes trains on; pytest's folders are no packages to import from.
+Noise: Any = runpy.run_path(str(Path(__file__).with_name("recovering.py")), run_name="program")["Noise"]
 
 
 def request(budget: str = "", ladder: int = 3, **how: Any) -> Request:
@@ -106,3 +111,26 @@ def test_inputs_that_cannot_be_made_smaller(original: Original, samples: Samples
     slimming = trained(original, samples, replace(request(), slim="w=0.5,1:d=1"), quiet)
     assert slimming is not None
     assert slimming.views.space.side == (1.0,)
+
+
+def test_a_training_that_was_stopped_goes_on(
+    original: Original, samples: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though what is made before training may come out a last bit away the second time."""
+    given = replace(samples, training=Noise())
+    asked = replace(request(), out=tmp_path / "x.shoe", slim="w=0.5,1:d=1", recipe=Recipe(epochs=1, batch=4))
+
+    def cut(stage: str, share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(original, given, asked, cut)
+    made = elastic.apply
+
+    def moved(*args: Any) -> Any:
+        slimming = made(*args)
+        next(slimming.model.parameters()).data.mul_(1 + 1e-6)
+        return slimming
+
+    monkeypatch.setattr(elastic, "apply", moved)
+    assert trained(original, given, asked, quiet) is not None

@@ -8,7 +8,7 @@ import pytest
 
 import shoestring as package
 from shoestring.core.errors import BadInput
-from shoestring.core.receipt import HOLDS
+from shoestring.core.receipt import FAILS, HOLDS
 from shoestring.deploy import shoe
 from shoestring.deploy.grids import stored
 from shoestring.deploy.wire import parse_model
@@ -69,8 +69,10 @@ def test_points_share_their_weights_and_run(fitted: Climbed, original: Original)
 
 def test_the_receipt_is_about_the_richest(fitted: Climbed) -> None:
     receipt = fitted.receipt
-    assert receipt.verdict == HOLDS
     assert receipt.quality is not None
+    (gate,) = receipt.budget  # nobody asked; without labels quality is gated, and nothing was trained here
+    assert (gate.limit, gate.asked, gate.got) == ("quality", -10, receipt.quality.difference)
+    assert receipt.verdict == (HOLDS if gate.met else FAILS)
     assert receipt.ladder[-1].quality == pytest.approx(receipt.quality.subject)
     assert "one elastic network" in " ".join(receipt.notes)
     assert type(receipt).from_json(receipt.to_json()) == receipt

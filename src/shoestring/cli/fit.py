@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shoestring.cli.explain import require_cpu
+from shoestring.cli.methods import exits_of, read_bits, require_apart, space_of, with_bits
 from shoestring.cli.options import (
     Batch,
     BudgetText,
@@ -34,7 +35,6 @@ from shoestring.cli.options import (
 from shoestring.core.budget import Budget
 from shoestring.core.errors import BadInput
 from shoestring.core.receipt import HOLDS
-from shoestring.core.schema import one_line, parse_json
 
 if TYPE_CHECKING:
     from shoestring.pipeline.fit import Fitted
@@ -74,10 +74,10 @@ def fit(
     of `train.recipe.Recipe` by name. `start`: weights of a point of a sparsity trail, whose zeros stay while it trains
     on. `reconstruct`: what no training makes up for is fitted, layer by layer, to the original's outputs; False shows
     the raw damage. Without `method` the planner chooses: not among methods of `without`; `rounds`: how often, without
-    training, it plans anew around the network that came of a plan (default 1); with `method` both are refused.
-    `seconds`: how long the receipt may time. `ladder`: how many operating points the file is to have: an elastic
-    network is trained, of which `method="slim:..."` says what may be smaller. `method="exits:2"`: a network that
-    inputs can leave early; some of the data is then held to decide when.
+    training, it plans anew around the network that came of a plan (default 1); with `method` or `ladder` both are
+    refused. `seconds`: how long the receipt may time. `ladder`: how many operating points the file is to have: an
+    elastic network is trained, of which `method="slim:..."` says what may be smaller. `method="exits:2"`: a network
+    that inputs can leave early; some of the data is then held to decide when.
 
     Returns the receipt and the plan; whether the budget holds is `.receipt.verdict`. With a range in the budget
     (`latency=0.5ms..3ms`): a fit for each of five budgets, in a folder, and their front. None in a process that
@@ -97,11 +97,16 @@ def fit(
     if is_front(limits) and method:
         raise BadInput("--method: a front is planned, and with methods there is nothing to plan; leave --method out")
     about = [name for name, there in {"--without": bool(without), "--rounds": rounds is not None}.items() if there]
-    if about and method:
-        raise BadInput(f"{about[0]}: is about plans, and methods leave nothing to plan; leave it or --method out")
-    methods = _with_bits((method,) if isinstance(method, str) else tuple(method), bits or {})
-    exits = _exits(methods, ladder)
-    slim = _elastic(methods, ladder, is_front(limits))
+    if about and (method or ladder):
+        they_leave, other = ("methods leave", "--method") if method else ("a ladder leaves", "--ladder")
+        raise BadInput(f"{about[0]}: is about plans, and {they_leave} nothing to plan; leave it or {other} out")
+    methods = with_bits((method,) if isinstance(method, str) else tuple(method), bits or {})
+    exits = exits_of(methods, ladder)
+    slim = space_of(methods, ladder, is_front(limits))
+    if ladder or exits:
+        adaptive = "--ladder" if ladder else "--method exits"
+        fixed = bool(ladder) and not (recipe or {}).get("norms", True)
+        require_apart(adaptive, start is not None, reconstruct, bool((recipe or {}).get("features")), fixed)
     original = resolve(model, None if weights is None else str(weights), input)
     task = image_task(original)
     dataset = load(data, demo, task)
@@ -129,58 +134,6 @@ def fit(
     given = samples(dataset, task, calibration, seed, judged, train=epochs > 0, hold=bool(exits))
     one = fit_ladder if ladder else fit_exits if exits else fit_front if is_front(limits) else fitted
     return one(original, given, request, report)
-
-
-def _exits(methods: tuple[str, ...], ladder: int) -> str:
-    """What `exits:` says of them, empty without; it goes with no other method. Raises BadInput."""
-    from shoestring.compress.exits.settings import NAME, parse  # as above
-
-    found = [method for method in methods if method.partition(":")[0] == NAME]
-    if not found:
-        return ""
-    if ladder:
-        raise BadInput(f"--ladder: makes operating points of its own; leave it or --method {found[0]} out")
-    if len(methods) > 1:
-        raise BadInput(f"--method {found[0]}: goes alone, with 8 bits; leave the other method out")
-    return str(parse(found[0].partition(":")[2])).partition(":")[2]
-
-
-def _elastic(methods: tuple[str, ...], ladder: int, front: bool) -> str:
-    """What `slim:` says of the space of a ladder; it goes with no other method. Raises BadInput."""
-    slim = [method for method in methods if method.partition(":")[0] == "slim"]
-    others = [method for method in methods if method not in slim]
-    if slim and not ladder:
-        raise BadInput(f"--method {slim[0]}: makes operating points; add --ladder N, for example --ladder 5")
-    if ladder and others:
-        raise BadInput(f"--ladder: goes with --method slim only; leave {others[0]} out")
-    if ladder and front:
-        raise BadInput("--ladder: makes its own range of points; give plain limits, which the richest must hold")
-    if len(slim) > 1:
-        raise BadInput(f"--method: slim is written {len(slim)} times; write it once")
-    return slim[0].partition(":")[2] if slim else ""
-
-
-def _with_bits(methods: tuple[str, ...], bits: Mapping[str, str]) -> tuple[str, ...]:
-    """The methods as they would be written with the bits of single layers behind those that know bits."""
-    from shoestring.compress import METHODS  # as above
-
-    shaping = {name for name, method in METHODS.items() if method.CARD.prunes or method.CARD.reshapes}
-    known = [method for method in methods if method.partition(":")[0] not in shaping]
-    if bits and not known:
-        raise BadInput("--bits: belong to a method; add --method lsq+:w4a4")
-    told = [f"{name}={text}" for name, text in bits.items()]
-    return tuple(":".join([method, *(told if method in known else [])]) for method in methods)
-
-
-def read_bits(path: Path) -> Mapping[str, str]:
-    """Bits by layer from a JSON file. Raises BadInput."""
-    try:
-        found = parse_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise BadInput(f"--bits: {path} cannot be read: {one_line(error)}") from None
-    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
-        raise BadInput(f'--bits: {path} is not an object of bits by layer, such as {{"stem.*": "w8a8"}}')
-    return found
 
 
 def fit_command(

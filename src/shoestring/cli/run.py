@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from shoestring.deploy.session import Model
     from shoestring.measure.load import Script
 
+MISS = 0.001  # the share of frames that may be late
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -47,7 +49,7 @@ def run(
     runtime: str | None = None,
     threads: int = 1,
     deadline_ms: float | None = None,
-    miss: float = 0.001,
+    miss: float = MISS,
     frames: int | None = None,
     load: "Script | None" = None,
 ) -> Iterator[Answer]:
@@ -78,7 +80,7 @@ def run_command(
     runtime: Runtime = None,
     threads: Threads = 1,
     deadline: Milliseconds = None,
-    miss: Annotated[float, typer.Option(help="Share of the frames that may be late.")] = 0.001,
+    miss: Annotated[float | None, typer.Option(help="Share of the frames that may be late; default 0.001.")] = None,
     frames: Annotated[int | None, typer.Option(help="Frames, walking the inputs again and again.", min=1)] = None,
     load: Annotated[bool, typer.Option("--load", help="Let other processes come and go meanwhile.")] = False,
     script: Annotated[Path | None, typer.Option(help="When which load comes, as JSON (docs/adaptive.md).")] = None,
@@ -89,8 +91,8 @@ def run_command(
     point that will be in time."""
     require_places(json)
     require_picture(timeline)
-    if deadline is None and (load or script or timeline):
-        raise BadInput("--load, --script and --timeline are for frames with a deadline; write --deadline 33ms")
+    if deadline is None and (load or script or timeline or miss is not None):
+        raise BadInput("--load, --script, --timeline and --miss are for frames with a deadline; write --deadline 33ms")
     playing = _script(script) if load or script else None
     out, answers = console(), []
     found = run(
@@ -100,7 +102,7 @@ def run_command(
         runtime=runtime,
         threads=threads,
         deadline_ms=deadline,
-        miss=miss,
+        miss=MISS if miss is None else miss,
         frames=frames,
         load=playing,
     )

@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -115,8 +115,8 @@ def _check(value: Any, depth: int) -> None:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
     if isinstance(value, str) and _UNPRINTABLE.search(value):
         raise ValueError("a text holds control characters")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("a number is out of range")
+    if isinstance(value, float | int) and not abs(value) <= sys.float_info.max:
+        raise ValueError("a number is out of range")  # whole ones too: whoever computes with them expects floats
     if isinstance(value, dict):
         for key, item in value.items():
             _check(key, depth)

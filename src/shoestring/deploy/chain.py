@@ -6,7 +6,7 @@ They are cut where a tensor is quantised: its codes are handed on, so that nothi
 from collections.abc import Sequence
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto, TensorProto
 
 from shoestring.core.errors import BadInput
 from shoestring.deploy.rewrite import infer
@@ -53,19 +53,31 @@ def run(stages: Sequence[Session], x: np.ndarray) -> list[np.ndarray]:
 
 
 def join(stages: Sequence[ModelProto]) -> ModelProto:
-    """What `cut` took apart: one graph from the input to the last answer, without those of the exits."""
+    """What `cut` took apart: one graph from the input to the last answer, without those of the exits. Raises BadInput
+    where stages make something of one name in two ways: they were not cut out of one graph."""
     whole = ModelProto()
     whole.CopyFrom(stages[-1])
     graph = whole.graph
     del graph.node[:], graph.initializer[:], graph.value_info[:], graph.input[:]
     graph.input.extend(stages[0].graph.input)
-    made: set[str] = set()
+    made: dict[str, NodeProto] = {}
+    kept: dict[str, TensorProto] = {}
     for stage in stages:  # what a weight is made of may be in several of them
-        graph.node.extend(node for node in stage.graph.node if not made & set(node.output))
-        stored = {tensor.name for tensor in graph.initializer}
-        graph.initializer.extend(tensor for tensor in stage.graph.initializer if tensor.name not in stored)
-        made.update(name for node in stage.graph.node for name in node.output)
+        for tensor in stage.graph.initializer:
+            _require_same(tensor.name, kept.setdefault(tensor.name, tensor), tensor)
+        for node in stage.graph.node:
+            names = list(filter(None, node.output))
+            if made.keys().isdisjoint(names):
+                graph.node.append(node)
+            for name in names:
+                _require_same(name, made.setdefault(name, node), node)
+    graph.initializer.extend(kept.values())
     return alone(whole)
+
+
+def _require_same(name: str, one: NodeProto | TensorProto, other: NodeProto | TensorProto) -> None:
+    if one != other:
+        raise BadInput(f"chain: two stages make {name[:60]!r} in two ways; give stages of one graph")
 
 
 def _stage(typed: ModelProto, start: str, ends: Sequence[str]) -> ModelProto:

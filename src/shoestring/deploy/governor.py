@@ -36,6 +36,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from shoestring.core.errors import BadInput
+from shoestring.core.rungs import pareto
 
 HOLD, MOST_HOLD = 8, 128  # frames
 _PROBE = 32  # frames
@@ -68,7 +69,7 @@ class Governor:
         self.limit: int | None = None
         self.net = False
         self._netted = None if netted_ms is None else tuple(netted_ms)
-        self._ladder = _front(expected_ms, range(len(expected_ms)) if quality is None else quality)
+        self._ladder = pareto(expected_ms, range(len(expected_ms)) if quality is None else quality)
         self._under = [self.cheapest] * len(self.expected_ms) if under is None else list(under)
         self._place = 0  # in the ladder
         self._allowed = self._stayed = 0  # frames in a row
@@ -184,15 +185,6 @@ class Governor:
             del self._sorted[bisect.bisect_left(self._sorted, self._seen[0])]
         self._seen.append(x)
         bisect.insort(self._sorted, x)
-
-
-def _front(expected_ms: Sequence[float], quality: Sequence[float]) -> list[int]:
-    """Points by their time, without those that a cheaper one is as good as."""
-    front: list[int] = []
-    for point in sorted(range(len(expected_ms)), key=lambda i: (expected_ms[i], -quality[i])):
-        if not front or quality[point] > quality[front[-1]]:
-            front.append(point)
-    return front
 
 
 def _check(

@@ -33,7 +33,7 @@ def confident(outputs: np.ndarray, rule: Mapping[str, float]) -> bool:
     (Guo et al. 2017, arXiv 1706.04599) reaches its threshold. Never without a rule, nor where a score is not finite."""
     if not rule or outputs.ndim != 1 or not np.isfinite(outputs).all():
         return False
-    return float(probabilities(outputs / rule["temperature"]).max()) >= rule["threshold"]
+    return float(probabilities(outputs.astype(np.float64) / rule["temperature"]).max()) >= rule["threshold"]
 
 
 def probabilities(outputs: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ the graphs; `deploy.check` does, before a runtime sees them.
 """
 
 import hashlib
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,8 @@ from shoestring.deploy.materialise import materialise
 from shoestring.deploy.preprocess import check_spec
 
 SCHEMA = 1
+MAX_POINTS = 64  # each is a session of its own when all are opened
+TEMPERATURES = (1e-3, 1e3)
 MANIFEST, RECEIPT, ORIGINAL = "manifest.json", "receipt.json", "original.onnx"
 _MAX_JSON = 2**22  # bytes of a manifest or a receipt
 _KEYS = {"schema", "preprocess", "labels", "points", "provenance", "members"}
@@ -196,6 +197,8 @@ def _check(contents: Contents) -> None:
         raise ValueError("a label has more than one line")
     if not contents.points:
         raise ValueError("there is no operating point")
+    if len(contents.points) > MAX_POINTS:
+        raise ValueError(f"{len(contents.points)} operating points; a file has {MAX_POINTS} at most")
     for index, point in enumerate(contents.points):
         _check_references(point, contents.members)
         _check_exits(point, index)
@@ -225,8 +228,9 @@ def _check_exits(point: Point, index: int) -> None:
     given = point.confidence
     if given and set(given) != {"temperature", "threshold"}:
         raise ValueError(f"the confidence of point {index} must have exactly the keys temperature, threshold")
-    if given and not 0 < given["temperature"] < math.inf:
-        raise ValueError(f"the temperature of point {index} is {given['temperature']!r:.40}, not a number above 0")
+    low, high = TEMPERATURES
+    if given and not low <= given["temperature"] <= high:
+        raise ValueError(f"the temperature of point {index} is {given['temperature']!r:.40}, not in {low:g}..{high:g}")
     if given and not 0 <= given["threshold"] <= 1:
         raise ValueError(f"the threshold of point {index} is {given['threshold']!r:.40}, not in 0..1")
 

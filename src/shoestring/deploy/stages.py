@@ -50,7 +50,9 @@ def open_stages(artifact: shoe.Artifact, runtime: str, threads: int, points: Seq
     for graph in graphs:
         check_graph(graph, artifact.file)
         first_load(graph, artifact.file, runtime)
-    sessions = dict(zip(needed, _open(runtime, graphs, threads), strict=True))
+    sessions = dict(zip(needed, runtimes.open_all(runtime, graphs, threads), strict=True))
+    if any(not session.outputs[0].shape for session in sessions.values()):
+        raise BadInput(f"{artifact.file}: its network gives one number for all inputs together, which is no answer")
     specs: dict[int, Mapping[str, Any]] = {}
     for point in needed:
         before = artifact.points[point].after
@@ -65,19 +67,11 @@ def open_stages(artifact: shoe.Artifact, runtime: str, threads: int, points: Seq
     }
 
 
-def _open(runtime: str, graphs: Sequence[bytes], threads: int) -> list[runtimes.Session]:
-    """One session a graph; together where the runtime shares weights between them."""
-    together = getattr(runtimes, "open_all", None)
-    if together is not None and len(graphs) > 1:
-        sessions: list[runtimes.Session] = together(runtime, graphs, threads)
-        return sessions
-    engine = runtimes.get(runtime)
-    return [engine.open(graph, threads=threads) for graph in graphs]
-
-
 def _spec(artifact: shoe.Artifact, session: runtimes.Session, several: bool) -> Mapping[str, Any]:
     """The preprocessing for what this network takes. Only a ladder has networks of other sizes."""
     taken = [spec.shape for spec in session.inputs]
+    if odd := [spec for spec in session.inputs if spec.dtype != np.float32]:
+        raise BadInput(f"{artifact.file}: its network takes {odd[0].dtype} where its preprocessing gives float32")
     given = (1, *input_shape(artifact.preprocess))
     if taken == [given]:
         return artifact.preprocess

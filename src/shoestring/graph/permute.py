@@ -55,7 +55,7 @@ def gathered(
         identity = np.arange(cells[0].size)
         before, after = (kept(list(rows.values()), o, pattern.outputs, percent) for o in (identity, order))
         moved = permuted(gm, cells[0], order)
-        if after > before and _same(gm, moved, shape):
+        if after > before and same(gm, moved, shape):
             gm = moved
             told.append(Gathered(tuple(rows), before, after))
     return gm, tuple(told)
@@ -178,7 +178,8 @@ def _rows(gm: fx.GraphModule, path: str, behind: Mapping[str, nn.Module]) -> np.
     return weight.double().square().flatten(1).cpu().numpy()
 
 
-def _same(one: fx.GraphModule, other: fx.GraphModule, shape: tuple[int, ...]) -> bool:
+def same(one: fx.GraphModule, other: fx.GraphModule, shape: tuple[int, ...]) -> bool:
+    """Whether both compute the same on one input, in float64."""
     with torch.no_grad():
         found, wanted = (copy.deepcopy(gm).double().eval() for gm in (other, one))
         x = example_input(wanted, shape)

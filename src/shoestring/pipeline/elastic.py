@@ -9,12 +9,13 @@ from onnx import ModelProto
 from torch import nn
 
 from shoestring.compress import int8
-from shoestring.compress.slim.network import Slimming, apply, batches, plain, resized
+from shoestring.compress.slim.network import Slimming, apply, plain, resized
 from shoestring.compress.slim.space import Shape, parse
 from shoestring.compress.slim.views import sides
 from shoestring.core.errors import BadInput, NotMet
 from shoestring.core.quality import distance
 from shoestring.core.rungs import pareto, rungs
+from shoestring.graph.settle import batches
 from shoestring.pipeline.following import Place, follow
 from shoestring.pipeline.original import Original, remade
 from shoestring.pipeline.post_training import calibrate
@@ -52,8 +53,9 @@ def trained(original: Original, samples: Samples, request: Request, report: Prog
     if request.recipe is None:
         return slimming
     place = Place(request.checkpoints / NAME, {NAME: str(slimming.views.space)})
-    helped = follow(original, slimming.model, slimming, samples, request.recipe, place, report)
-    return slimming if helped else None
+    # A run is known by what it came from: what is computed here may differ in a last bit when it goes on.
+    leads = follow(original, original.model, slimming, samples, request.recipe, place, report)
+    return slimming if leads else None
 
 
 def candidates(

@@ -1,6 +1,5 @@
 """`fit --method exits:N`: a network that clear inputs leave early, in one file whose points are a chain."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -10,26 +9,24 @@ from shoestring.compress import int8
 from shoestring.compress.exits.heads import first_layer, head
 from shoestring.compress.exits.network import Exiting, apply
 from shoestring.compress.exits.settings import NAME, Exits, parse
-from shoestring.core.errors import BadInput, ShoestringError
+from shoestring.core.errors import BadInput
 from shoestring.core.ladder import Point
 from shoestring.core.receipt import Rung
 from shoestring.deploy import shoe
 from shoestring.deploy.chain import alone
 from shoestring.deploy.check import trust
-from shoestring.deploy.footprint import load_and_run
 from shoestring.deploy.rewrite import lean
-from shoestring.measure.memory import peak_mb
 from shoestring.pipeline.artifact import Story, contents, measured_points
 from shoestring.pipeline.chain import Chain, chain, check
 from shoestring.pipeline.device import here
-from shoestring.pipeline.fit import PARITY_INPUTS, Fitted, require_possible
+from shoestring.pipeline.fit import PARITY_INPUTS, Fitted, gated, require_possible
 from shoestring.pipeline.following import Place, follow
 from shoestring.pipeline.judge import quality
 from shoestring.pipeline.leaving import Left, Rules, left, rules, told
 from shoestring.pipeline.original import Original, remade
 from shoestring.pipeline.post_training import eight_bit, outputs
 from shoestring.pipeline.pruning import multiplications
-from shoestring.pipeline.receipt import Case, Progress, measure
+from shoestring.pipeline.receipt import Case, Progress, measure, peak, rung
 from shoestring.pipeline.request import Request
 from shoestring.pipeline.resume import forget
 from shoestring.pipeline.samples import Samples
@@ -81,7 +78,8 @@ def trained(original: Original, exits: Exits, samples: Samples, request: Request
     exiting.settle(samples.calibration)
     if request.recipe is not None:
         place = Place(request.checkpoints / NAME, {NAME: str(exits)})
-        if not follow(original, exiting.model, exiting, samples, request.recipe, place, report):
+        # A run is known by what it came from: what is computed here may differ in a last bit when it goes on.
+        if not follow(original, original.model, exiting, samples, request.recipe, place, report):
             return None
     exiting.bake()
     return exiting
@@ -125,7 +123,8 @@ def _written(
         trained=original.trained,
         notes=(_how(request), *told(decided, gone, where, found.bare_ms)),
     )
-    receipt = measure(case, request.budget, request.batch, request.seconds, report)
+    budget = gated(request.budget, original, samples)
+    receipt = measure(case, budget, request.batch, request.seconds, report)
     names = [*(f"exit at {name}" for name in where), "all of it"]
     receipt = replace(receipt, ladder=_rungs(names, original, found, answers, samples, report))
     points = measured_points(held.points, receipt)
@@ -166,14 +165,9 @@ def _rungs(
     rungs = []
     for index, name in enumerate(names):
         report("judging exits", index / len(names))
-        rung = Rung(name, found.ms[index])
-        if answers is not None and theirs is not None:
-            own = quality(answers[index], theirs, samples)
-            rung = replace(rung, quality=own.subject, difference=own.difference, low=own.low, high=own.high)
+        judged = None if answers is None or theirs is None else quality(answers[index], theirs, samples)
         graph = alone(found.whole, (index + 1) % len(names))
-        with contextlib.suppress(ShoestringError):  # a system that does not tell
-            rung = replace(rung, peak_mb=peak_mb(load_and_run, graph.SerializeToString(), found.runtime, found.threads))
-        rungs.append(rung)
+        rungs.append(rung(name, found.ms[index], judged, peak(graph, found.runtime, found.threads)))
     report("judging exits", 1.0)
     return tuple(rungs)
 

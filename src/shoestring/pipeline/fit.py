@@ -119,7 +119,7 @@ def _finished(
             *what(original, samples, plan, compared),
         ),
     )
-    receipt = measure(case, _gated(request.budget, original, samples), request.batch, request.seconds, report)
+    receipt = measure(case, gated(request.budget, original, samples), request.batch, request.seconds, report)
     steps = ledger(original, made, plan, shoe.size(held), report)
     receipt = replace(receipt, notes=(*receipt.notes, *worse(receipt), *rest(receipt, plan)), ledger=steps)
     shoe.write(request.out, replace(held, points=(measured(held.points[0], receipt),), receipt=receipt))
@@ -130,7 +130,8 @@ def _finished(
     )
 
 
-def _gated(budget: Budget, original: Original, samples: Samples) -> Budget:
+def gated(budget: Budget, original: Original, samples: Samples) -> Budget:
+    """`budget`, with a limit on quality where no labels judge it and none was asked for."""
     if samples.targets is not None or not original.trained or budget.get("quality"):
         return budget
     return Budget((*budget.limits, *UNLABELLED_GATE.limits))

@@ -1,6 +1,5 @@
 """`fit --ladder N`: an elastic network in one file with N operating points, which share their weights."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -8,24 +7,23 @@ from onnx import ModelProto
 
 from shoestring.compress import int8
 from shoestring.compress.slim.network import Slimming, plain
-from shoestring.core.errors import BadInput, ShoestringError
+from shoestring.core.errors import BadInput
 from shoestring.core.ladder import Ladder
 from shoestring.core.receipt import Rung
 from shoestring.deploy import parity, shoe
 from shoestring.deploy.check import trust
-from shoestring.deploy.footprint import load_and_run
+from shoestring.deploy.materialise import materialise
 from shoestring.deploy.normal_form import require
 from shoestring.deploy.sharing import Part, Shared, share, with_codes_of
-from shoestring.measure.memory import peak_mb
 from shoestring.pipeline.artifact import Story, contents, measured_points
 from shoestring.pipeline.device import here
 from shoestring.pipeline.elastic import Candidate, candidates, choose, trained
-from shoestring.pipeline.fit import PARITY_INPUTS, Fitted, require_possible
+from shoestring.pipeline.fit import PARITY_INPUTS, Fitted, gated, require_possible
 from shoestring.pipeline.judge import quality
 from shoestring.pipeline.original import Original, remade
 from shoestring.pipeline.post_training import eight_bit, outputs
 from shoestring.pipeline.pruning import multiplications
-from shoestring.pipeline.receipt import Case, Progress, measure
+from shoestring.pipeline.receipt import Case, Progress, measure, peak, rung
 from shoestring.pipeline.request import Request
 from shoestring.pipeline.resume import forget
 from shoestring.pipeline.samples import Samples
@@ -135,12 +133,13 @@ def _written(  # noqa: PLR0913 - the end of the flow, handed what the stages bef
         trained=original.trained,
         notes=_notes(request, points, found, shared),
     )
-    receipt = measure(case, request.budget, request.batch, request.seconds, report)
+    budget = gated(request.budget, original, samples)
+    receipt = measure(case, budget, request.batch, request.seconds, report)
     receipt = replace(receipt, ladder=_rungs(original, points, request, report))
     told = measured_points(held.points, receipt)
     shoe.write(request.out, replace(held, points=told, receipt=receipt))
-    for index in range(len(told)):
-        trust(shoe.read(request.out).onnx(index))
+    for written in told:
+        trust(materialise(written, held.members))
     forget(request)
     picks = dict.fromkeys(layers, int8.CARD.name)
     return Climbed(request.out, receipt, picks, compared, candidates=found)
@@ -174,20 +173,17 @@ def _rungs(original: Original, points: Sequence[_Point], request: Request, repor
     runtime, threads = request.runtime, request.threads
     graphs = {str(index): (point.graph, runtime) for index, point in enumerate(points)}
     times = milliseconds(graphs, threads, request.seconds / 2, lambda share: report("timing points", share))
-    judged = points[-1].samples
-    told = original.trained and len(judged.judgement) > 0
-    theirs = outputs(original.graph, "onnxruntime", judged.judgement, threads) if told else None
+    inputs = points[-1].samples.judgement
+    theirs = outputs(original.graph, "onnxruntime", inputs, threads) if original.trained and len(inputs) else None
     found = []
     for index, point in enumerate(points):
         report("judging points", index / len(points))
-        rung = Rung(str(point.candidate.shape), times[str(index)])
+        judged = None
         if theirs is not None:
             ours = outputs(point.graph, runtime, point.samples.judgement, threads)
-            own = quality(ours, theirs, point.samples)
-            rung = replace(rung, quality=own.subject, difference=own.difference, low=own.low, high=own.high)
-        with contextlib.suppress(ShoestringError):  # a system that does not tell
-            rung = replace(rung, peak_mb=peak_mb(load_and_run, point.graph.SerializeToString(), runtime, threads))
-        found.append(rung)
+            judged = quality(ours, theirs, point.samples)
+        name, memory = str(point.candidate.shape), peak(point.graph, runtime, threads)
+        found.append(rung(name, times[str(index)], judged, memory))
     report("judging points", 1.0)
     return tuple(found)
 

@@ -11,7 +11,7 @@ from shoestring.core.budget import Budget
 from shoestring.core.device import Device
 from shoestring.core.errors import BadInput, ShoestringError
 from shoestring.core.measurement import Measurement
-from shoestring.core.receipt import BudgetLine, LayerTime, Quality, Receipt, Subject
+from shoestring.core.receipt import BudgetLine, LayerTime, Quality, Receipt, Rung, Subject
 from shoestring.deploy import runtimes
 from shoestring.deploy.counts import counts
 from shoestring.deploy.footprint import load_and_run
@@ -175,11 +175,22 @@ def _weights(case: Case, contest: Contest, report: Progress) -> Weights:
     report("measuring memory", 0.0)
     best = contest.best("fp32")
     graphs = [(case.subject, case.device.runtime), (case.original, best.runtime if best else case.device.runtime)]
-    peaks: list[float | None] = []
-    for graph, runtime in graphs:
-        try:
-            peaks.append(peak_mb(load_and_run, graph.SerializeToString(), runtime, case.device.threads))
-        except ShoestringError:  # a system that does not tell
-            peaks.append(None)
+    ours, theirs = (peak(graph, runtime, case.device.threads) for graph, runtime in graphs)
     report("measuring memory", 1.0)
-    return Weights(case.size, len(lean(case.original)), peaks[0], peaks[1])
+    return Weights(case.size, len(lean(case.original)), ours, theirs)
+
+
+def peak(graph: ModelProto, runtime: str, threads: int) -> float | None:
+    """MB of a process that runs the graph; None on a system that does not tell."""
+    try:
+        return peak_mb(load_and_run, graph.SerializeToString(), runtime, threads)
+    except ShoestringError:
+        return None
+
+
+def rung(shape: str, ms: float, judged: Quality | None, peak_mb: float | None) -> Rung:
+    """An operating point as a receipt tells it."""
+    found = Rung(shape, ms, peak_mb=peak_mb)
+    if judged is None:
+        return found
+    return replace(found, quality=judged.subject, difference=judged.difference, low=judged.low, high=judged.high)

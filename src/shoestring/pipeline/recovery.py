@@ -17,6 +17,7 @@ from shoestring.compress.method import Applied
 from shoestring.core.pattern import BlockPattern, Pattern
 from shoestring.deploy.grids import Stored, stored
 from shoestring.graph.masks import cut, held, hold
+from shoestring.graph.settle import batches
 from shoestring.graph.unfold import settle_norms, unfold
 from shoestring.pipeline.asked import Asked
 from shoestring.pipeline.following import Place, follow
@@ -62,7 +63,7 @@ def recover(
     assert made.pruned.original.model is not None, "a torch model was given"
     weights, masks = world.told(_start(made.pruned, made.subject) if world.leader else None)
     model = unfold(made.pruned.original.model, weights)
-    settle_norms(model, _batches(samples.calibration))
+    settle_norms(model, [torch.from_numpy(batch) for batch in batches(samples.calibration, _BATCH)])
     hold(model, masks)
     applied = Recovering(model)
     place = Place(request.checkpoints / NAME, written(made.settings, made.pruned))
@@ -115,7 +116,3 @@ def _kept(weight: np.ndarray, pattern: Pattern, groups: int) -> np.ndarray:
     if not isinstance(pattern, BlockPattern):
         return weight != 0
     return pattern.expand(pattern.norms(weight, groups) > 0, weight.shape, groups)
-
-
-def _batches(inputs: Sequence[np.ndarray]) -> list[Tensor]:
-    return [torch.from_numpy(np.concatenate(inputs[i : i + _BATCH])) for i in range(0, len(inputs), _BATCH)]

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from shoestring.compress.slim.network import Slimming, apply, batches, divergence, plain, resized
+from shoestring.compress.slim.network import Slimming, apply, divergence, plain, resized
 from shoestring.compress.slim.space import Shape, parse
 from shoestring.graph.capture import capture
 
@@ -106,10 +106,9 @@ def test_training_brings_the_narrow_one_closer() -> None:
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
 
 
-def test_sizes_and_batches() -> None:
+def test_sizes() -> None:
     x = torch.randn(2, 3, 32, 32)
     assert resized(x, (3, 32, 32), 1.0) is x
     half = resized(x, (3, 32, 32), 0.5)
     assert half.shape == (2, 3, 16, 16)
     assert half.mean() == pytest.approx(float(x.mean()), abs=0.02)
-    assert [len(b) for b in batches([np.zeros((1, 2))] * 5, 2)] == [2, 2, 1]

@@ -12,6 +12,7 @@ from shoestring.compress.slim.space import Shape, Space, parse
 from shoestring.compress.slim.views import Views, rings_of, sides
 from shoestring.core.errors import BadInput
 from shoestring.graph.capture import capture
+from shoestring.models.cifar_resnet import CifarResNet
 
 SHAPE = (3, 16, 16)
 
@@ -82,6 +83,19 @@ def test_the_large_network_computes_what_it_did_its_best_channels_first(views: V
     # What the hidden channels of a block are worth: all that makes and reads them.
     expand, depth, project = (views.gm.get_submodule(f"{name}.0") for name in ("expand", "depth", "project"))
     worth = sum(w.square().flatten(1).sum(1) for w in (expand.weight, depth.weight, project.weight.transpose(0, 1)))
+    assert worth.diff().le(1e-6).all()
+
+
+def test_channels_that_have_a_fixed_place_keep_their_order() -> None:
+    """A shortcut that adds zeros on both sides: channels before it cannot change places, those inside blocks can."""
+    torch.manual_seed(0)
+    net = CifarResNet(1, (8, 16, 32))
+    views = Views(capture(net, SHAPE), parse("w=0.5,1:r=1"), 4)
+    x = torch.randn(2, *SHAPE)
+    torch.testing.assert_close(views.gm.eval()(x), net.eval()(x), rtol=1e-4, atol=1e-5)
+    first, last = (views.gm.get_submodule(name).weight for name in ("layer2.0.conv1", "layer2.0.conv2"))
+    assert set(views.fixed) == {"conv1"}
+    worth = first.square().flatten(1).sum(1) + last.square().sum((0, 2, 3))
     assert worth.diff().le(1e-6).all()
 
 

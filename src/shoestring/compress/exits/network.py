@@ -12,8 +12,8 @@ from shoestring.compress.exits.heads import CLASSIFIER, NORM, head, with_exits
 from shoestring.compress.exits.places import Place, chosen, work
 from shoestring.compress.exits.settings import Exits
 from shoestring.compress.method import Applied
+from shoestring.graph.settle import batches, settle
 
-_BATCH = 64
 _RIDGE = 0.1  # of the features' mean variance
 
 
@@ -67,20 +67,10 @@ class Exiting(Applied):
     def settle(self, inputs: Sequence[np.ndarray]) -> None:
         """Gives each head the batch statistics of `inputs` and the linear layer that is nearest to the last layer's
         outputs on them (ridge regression): what training starts from, and all there is without."""
-        gm = self.gm.eval()
-        given = [torch.from_numpy(np.concatenate(inputs[at : at + _BATCH])) for at in range(0, len(inputs), _BATCH)]
+        gm = self.gm
+        given = [torch.from_numpy(batch) for batch in batches(inputs)]
         norms = [gm.get_submodule(f"{head(index)}.{NORM}") for index in range(len(self.places))]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            assert isinstance(norm, nn.BatchNorm2d), "`with_exits` made it"
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean of all batches
-            norm.train()
-        for batch in given:
-            gm(batch)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            norm.eval()
+        settle(gm, given, [norm for norm in norms if isinstance(norm, nn.BatchNorm2d)])  # `with_exits` made them all
         for index in range(len(self.places)):
             layer = gm.get_submodule(f"{head(index)}.{CLASSIFIER}")
             assert isinstance(layer, nn.Linear), "`with_exits` made it"

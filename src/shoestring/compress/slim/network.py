@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from shoestring.compress.method import Applied
 from shoestring.compress.slim.space import Shape, Space
-from shoestring.compress.slim.views import Views, norms_of, sides
+from shoestring.compress.slim.views import Views, sides
+from shoestring.graph.settle import batches, norms_of, settle
 
 DRAWN = 2  # networks a step, between the largest and the smallest
-_BATCH = 64
 
 
 class Slim(nn.Module):
@@ -99,32 +99,11 @@ def plain(views: Views, shape: Shape, inputs: Sequence[np.ndarray]) -> fx.GraphM
     """A network of its own: the weights of the large one, its batch norms with the statistics of `inputs` (float32
     [1, ...] each, at full size; arXiv 1903.05134, section 3.4), in eval mode."""
     view = views.at(shape)
-    small = copy.deepcopy(view.gm)
     large = dict(views.gm.named_parameters())
+    small = copy.deepcopy(view.gm).to(next(iter(large.values())).device)  # training left it where that was
     for name, value in view.weights(large).items():
         small.get_parameter(name).copy_(value)
         small.get_parameter(name).requires_grad_(large[name].requires_grad)
-    settle(small, [resized(torch.from_numpy(batch), views.shape, shape.side) for batch in batches(inputs)])
+    given = [resized(torch.from_numpy(batch), views.shape, shape.side) for batch in batches(inputs)]
+    settle(small, given, norms_of(small))
     return small
-
-
-def batches(inputs: Sequence[np.ndarray], size: int = _BATCH) -> list[np.ndarray]:
-    """[n, ...] each, of inputs [1, ...]."""
-    return [np.concatenate(inputs[first : first + size]) for first in range(0, len(inputs), size)]
-
-
-@torch.no_grad()
-def settle(gm: fx.GraphModule, given: Sequence[Tensor]) -> None:
-    """Gives the batch norms of `gm` the mean of the statistics of these batches, in place; leaves it in eval mode."""
-    found = norms_of(gm)
-    kept = [norm.momentum for norm in found]
-    gm.eval()
-    for norm in found:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean of all batches
-        norm.train()
-    for batch in given:
-        gm(batch)
-    for norm, momentum in zip(found, kept, strict=True):
-        norm.momentum = momentum
-    gm.eval()

@@ -3,20 +3,20 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from shoestring.compress.slim.space import Shape, Space
 from shoestring.core.errors import BadInput
 from shoestring.graph.capture import captured_shape, reshaped
-from shoestring.graph.channels import Group, Place, ends, groups, is_depthwise, width
+from shoestring.graph.channels import Cell, Group, Place, ends, groups, is_depthwise, width
 from shoestring.graph.dependencies import trace
 from shoestring.graph.importance import energies, importance
-from shoestring.graph.permute import movable, permuted
+from shoestring.graph.permute import movable, permuted, same
 from shoestring.graph.residual import leave_out, stages
 from shoestring.graph.surgery import unchanged, without
 
@@ -38,7 +38,7 @@ class View:
     def weights(self, large: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The parameters, as views into those of the large network."""
         return {
-            name: large[name].take(part) if isinstance(part, Tensor) else large[name][part]
+            name: large[name].take(part.to(large[name].device)) if isinstance(part, Tensor) else large[name][part]
             for name, part in self.parts.items()
         }
 
@@ -55,7 +55,7 @@ class Views:
         self.fixed = {group.outputs[0]: group.fault for group in found if group.fault and group.outputs}
         self._pieces = traced.pieces
         self._groups = [group for group in found if not group.fault and group.outputs]
-        self.gm = _ordered(gm, self._groups)
+        self.gm = _ordered(gm, self._groups, self.shape)
         self._groups = self._possible(space)
         self.stages = stages(self.gm)
         self.space = self._held(space)
@@ -172,14 +172,22 @@ def _crop(gm: fx.GraphModule, rings: int) -> None:
             module._reversed_padding_repeated_twice = [pad for pad in reversed(module.padding) for _ in (0, 1)]
 
 
-def _ordered(gm: fx.GraphModule, found: list[Group]) -> fx.GraphModule:
+def _ordered(gm: fx.GraphModule, found: list[Group], shape: tuple[int, ...]) -> fx.GraphModule:
     """A copy that computes the same, the channels that are worth most first."""
-    energy = energies(gm)
-    for cell in (group.cells[0] for group in found if len(group.cells) == 1):
-        if movable(gm, cell):
-            gm = permuted(gm, cell, np.argsort(-importance(cell, energy), kind="stable"))
-            energy = energies(gm)
-    return copy.deepcopy(gm)
+    cells = [group.cells[0] for group in found if len(group.cells) == 1 and movable(gm, group.cells[0])]
+    moved = reduce(_moved, cells, copy.deepcopy(gm))
+    if same(gm, moved, shape):
+        return moved
+    # Some channels have a fixed place, as beside zeros that a shortcut adds: those stay in their order.
+    kept = copy.deepcopy(gm)
+    for cell in cells:
+        moved = _moved(kept, cell)
+        kept = moved if same(kept, moved, shape) else kept
+    return kept
+
+
+def _moved(gm: fx.GraphModule, cell: Cell) -> fx.GraphModule:
+    return permuted(gm, cell, np.argsort(-importance(cell, energies(gm)), kind="stable"))
 
 
 def _numbered(gm: fx.GraphModule) -> fx.GraphModule:
@@ -201,8 +209,3 @@ def _part(numbers: Tensor, full: torch.Size) -> Part:
     part = tuple(slice(int(start), int(start) + size) for start, size in zip(starts, indices.shape, strict=True))
     whole = torch.arange(full.numel()).view(full)
     return part if torch.equal(whole[part], indices) else indices
-
-
-def norms_of(gm: nn.Module) -> list[_BatchNorm]:
-    """Those that keep statistics."""
-    return [m for m in gm.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
