@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from shoestring.graph.masks import factors, layer_at, norms
+from shoestring.graph.settle import norms_of
 
 _OFF = 1e-6  # of the largest factor of a layer: an output that batch norm has switched off
 
@@ -45,7 +46,7 @@ def settle_norms(gm: nn.Module, batches: Iterable[Tensor]) -> None:
     """Gives the batch norms of `gm`, in place, the statistics of what they read of `batches`, and factors and biases
     with which they do the same as before. In training they normalise by their batch: one whose statistics belong to
     other weights would make another network of it at the first step."""
-    seen = {norm: _Sums() for norm in gm.modules() if isinstance(norm, _BatchNorm) and norm.running_mean is not None}
+    seen = {norm: _Sums() for norm in norms_of(gm)}
     hooks = [norm.register_forward_pre_hook(partial(_note, sums)) for norm, sums in seen.items()]
     gm.eval()
     for batch in batches:
