@@ -131,8 +131,8 @@ class Bench:
         artifact = shoe.read(self.file)
         graphs = [artifact.onnx(index) for index in range(len(artifact.points))]
         try:
-            together = runtimes.open_all("engine", graphs, 1)
-            (alone,) = runtimes.open_all("engine", graphs[-1:], 1)
+            together = runtimes.get("engine").open_all(graphs)
+            (alone,) = runtimes.get("engine").open_all(graphs[-1:])
         except BadInput as error:
             print(f"memory: {error}")
             return
