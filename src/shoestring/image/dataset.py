@@ -2,15 +2,16 @@
 
 import io
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from shoestring.core.errors import BadInput
-from shoestring.deploy.preprocess import MAX_PIXELS, open_image
+from shoestring.deploy.preprocess import MAX_PIXELS, open_image, preprocess
 from shoestring.pipeline.dataset import Source
 
 Raw = Image.Image | np.ndarray
@@ -73,6 +74,13 @@ class ArrayImage:
 
     def content(self) -> bytes:
         return self.images[self.index].tobytes()
+
+
+def network_input(spec: Mapping[str, Any], raw: Raw) -> np.ndarray:
+    """float32 [C, H, W]. An array of floats already is one: its shape is checked and nothing else is done."""
+    if isinstance(raw, np.ndarray) and raw.dtype == np.float32 and spec["kind"] == "image":
+        spec = {"kind": "tensor", "shape": [3, *spec["crop"]]}
+    return preprocess(spec, raw)
 
 
 def _is_whole_jpeg(stream: BinaryIO) -> bool:

@@ -2,20 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from shoestring.core.errors import BadInput
-from shoestring.deploy.preprocess import preprocess
 from shoestring.image.data import load_images
-from shoestring.image.dataset import Raw
+from shoestring.image.dataset import Raw, network_input
 from shoestring.image.demo import demo_photographs
+from shoestring.image.training import TrainingImages
 from shoestring.pipeline.classification import Classification
 from shoestring.pipeline.dataset import Dataset
-
-if TYPE_CHECKING:
-    from shoestring.image.training import TrainingImages
 
 
 class ImageClassification(Classification):
@@ -30,9 +27,7 @@ class ImageClassification(Classification):
     def network_input(self, spec: Mapping[str, Any], raw: Raw) -> np.ndarray:
         return network_input(spec, raw)
 
-    def training(self, dataset: Dataset, seed: int) -> "TrainingImages":
-        from shoestring.image.training import TrainingImages  # which takes network_input from here
-
+    def training(self, dataset: Dataset, seed: int) -> TrainingImages:
         return TrainingImages(dataset, self.preprocess, seed)
 
 
@@ -47,10 +42,3 @@ def batches(dataset: Dataset, spec: Mapping[str, Any], batch: int) -> Iterator[t
         pairs = [dataset[index] for index in range(start, min(start + batch, len(dataset)))]
         inputs = np.stack([network_input(spec, raw) for raw, _ in pairs])
         yield inputs, np.array([-1 if target is None else target for _, target in pairs], dtype=np.int64)
-
-
-def network_input(spec: Mapping[str, Any], raw: Raw) -> np.ndarray:
-    """float32 [C, H, W]. An array of floats already is one: its shape is checked and nothing else is done."""
-    if isinstance(raw, np.ndarray) and raw.dtype == np.float32 and spec["kind"] == "image":
-        spec = {"kind": "tensor", "shape": [3, *spec["crop"]]}
-    return preprocess(spec, raw)

@@ -8,7 +8,7 @@ import numpy as np
 from shoestring.core.errors import BadInput
 from shoestring.deploy.preprocess import check_spec, framed, normalise, photograph
 from shoestring.image.augment import DRAWS, resized_crop, shifted
-from shoestring.image.task import network_input
+from shoestring.image.dataset import network_input
 from shoestring.pipeline.dataset import Dataset
 from shoestring.pipeline.epochs import Epochs
 from shoestring.pipeline.epochs import Make as MakeInputs

@@ -66,9 +66,10 @@ def read_array(stream: IO[bytes]) -> NDArray[np.generic]:
 
 
 def columns(table: NDArray[np.generic]) -> NDArray[np.floating]:
-    """The first three of an array [n, 3 or more] of numbers; float64 stays what it is, all else becomes float32."""
+    """The first three of an array [n, 3 or more] of numbers; what float32 cannot hold exactly becomes float64."""
     if table.ndim != 2 or not 3 <= table.shape[1] <= _WIDEST or table.dtype.kind not in "fiu":
         raise ValueError(f"{table.dtype} {list(table.shape)}, not numbers [n, 3 or more]")
     if len(table) > MAX_POINTS:
         raise ValueError(f"{len(table)} points, {MAX_POINTS} at most")
-    return table[:, :3].astype(np.float64 if table.dtype.itemsize >= 4 and table.dtype != np.float32 else np.float32)
+    kept = table.dtype.itemsize < 4 or (table.dtype.kind == "f" and table.dtype.itemsize == 4)
+    return table[:, :3].astype(np.float32 if kept else np.float64)

@@ -50,7 +50,7 @@ def obj(data: bytes) -> Mesh:
         if kind == b"v":
             corners.append(rest)
             continue
-        places = [int(word.partition(b"/")[0]) for word in rest.split() if not word.startswith(b"#")]
+        places = [int(word.partition(b"/")[0]) for word in rest.partition(b"#")[0].split()]
         # From 1, or from the last corner backwards.
         triangles += fan([place - 1 if place > 0 else len(corners) + place for place in places])
         if len(triangles) > MAX_TRIANGLES:

@@ -48,8 +48,9 @@ def read_cloud(
         raise BadInput(f"{path}: not a point cloud by its name; give one of {' '.join(sorted(SUFFIXES))}")
     data = _bytes(path)
     try:
-        found = floats(data, columns) if reader is floats else reader(data)
-        points = surface(found, samples, seed) if isinstance(found, Mesh) else found
+        with np.errstate(all="ignore"):  # what overflows is no point
+            found = floats(data, columns) if reader is floats else reader(data)
+            points = surface(found, samples, seed) if isinstance(found, Mesh) else found
     except ModuleNotFoundError as error:
         raise BadInput(f'{path}: reading it needs {error.name}; pip install "shoestring[points]"') from None
     except (KeyboardInterrupt, SystemExit):
