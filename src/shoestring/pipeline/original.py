@@ -69,7 +69,7 @@ class Original:
 
 def resolve(model: str, weights: str | None = None, input: str | None = None) -> Original:
     """MODEL as the command line takes it: a name in the zoo, `package.module:factory`, `path/file.py:factory` or an
-    `.onnx` file. `input`: CxHxW for a factory, whose network does not say it itself. Raises BadInput."""
+    `.onnx` file. `input`: CxHxW, or POINTSx3, for a factory, whose network does not say it itself. Raises BadInput."""
     if ":" in model and not model.endswith(".onnx"):
         return _from_factory(model, weights, input)
     if input is not None:
