@@ -204,3 +204,25 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "a.laz").write_bytes(b"LASF")
     with pytest.raises(BadInput, match=r'needs laspy.*; pip install "shoestring\[points\]"'):
         read_cloud(tmp_path / "a.laz")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.xyz", b"1 " * 10**7),
+        ("a.xyz", b"1 2 3\n" + b"1 " * 10**7),
+        ("a.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf " + b"1 " * 10**7),
+        ("a.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n10000000 " + b"1 " * 10**7),
+        ("text.stl", b"solid\n" + b"\n" * 10**6),
+    ],
+)
+def test_endless_lines_take_little_memory_and_time(name: str, data: bytes, tmp_path: Path) -> None:
+    """A list of ten million words would take a gigabyte; a pattern that looks past a line's end, hours."""
+    begun = time.process_time()
+    tracemalloc.start()
+    try:
+        refusal(tmp_path, name, data)
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(data) + 2**22
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - begun < 10

@@ -58,3 +58,13 @@ def test_polygons_become_fans() -> None:
 
 def test_what_is_no_index_is_no_vertex() -> None:
     assert indices(np.array([1.0, np.nan, 1e30, -np.inf])).tolist() == [1, -1, -1, -1]
+
+
+def test_polygons_of_two_corners_have_no_surface() -> None:
+    assert polygons([b"2 0 1\n", b"3 0 1 2\n"]).tolist() == [[0, 1, 2]]
+
+
+def test_lines_have_an_end() -> None:
+    for read in (lambda line: numbers([line], (0, 1, 2)), lambda line: polygons([line])):
+        with pytest.raises(ValueError, match="a line of 80000 characters"):
+            read(b"4 1 2 3 " * 10_000)

@@ -7,13 +7,13 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.deploy.clouds.raw import MAX_TRIANGLES, Mesh, require_count, whole
+from shoestring.deploy.clouds.raw import MAX_TRIANGLES, Mesh, require_count, require_line, whole
 from shoestring.deploy.clouds.text import fan, indices, numbers, polygons
 
 SAMPLES = 8192  # points on a surface
 _OFF = re.compile(rb"\s*(?:ST|C|N)*OFF(?:[ \t]+BINARY)?", re.IGNORECASE)
 _OBJ = re.compile(rb"^[ \t]*([vf])[ \t]+(.*)$", re.MULTILINE)
-_STL = re.compile(rb"^\s*vertex[ \t]+(.*)$", re.MULTILINE)
+_STL = re.compile(rb"^[ \t]*vertex[ \t]+(.*)$", re.MULTILINE)
 _PLASTIC = 1.32471795724474602596  # the root of x^3 = x + 1
 
 
@@ -50,7 +50,7 @@ def obj(data: bytes) -> Mesh:
         if kind == b"v":
             corners.append(rest)
             continue
-        places = [int(word.partition(b"/")[0]) for word in rest.partition(b"#")[0].split()]
+        places = [int(word.partition(b"/")[0]) for word in require_line(rest).partition(b"#")[0].split()]
         # From 1, or from the last corner backwards.
         triangles += fan([place - 1 if place > 0 else len(corners) + place for place in places])
         if len(triangles) > MAX_TRIANGLES:

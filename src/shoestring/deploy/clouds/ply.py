@@ -214,6 +214,8 @@ class _Binary:
 
     def _walked(self, element: _Element, place: int) -> NDArray[np.int64]:
         """Row by row, for lists of different lengths: the triangles of the list at `place`."""
+        if element.count > MAX_TRIANGLES:
+            raise ValueError(f"{element.count} lists, {MAX_TRIANGLES} at most")
         fans: list[tuple[int, int, int]] = []
         for _ in range(element.count):
             for number, item in enumerate(element.properties):

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 MAX_BYTES = 2**30  # of a file, and of what is unpacked from it
 MAX_POINTS = 2**24  # also of a mesh's corners
 MAX_TRIANGLES = 2**22  # 300 MiB while their areas are told
+MAX_LINE = 2**16  # characters: the words of a longer one would take fifty times as many bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,13 @@ def require_count(count: int, least_bytes: int, there: int, what: str = "points"
     if count * least_bytes > there:
         raise ValueError(f"{count} {what} promised, the file ends before")
     return count
+
+
+def require_line(line: bytes) -> bytes:
+    """`line`, where it may be cut into words."""
+    if len(line) > MAX_LINE:
+        raise ValueError(f"a line of {len(line)} characters, {MAX_LINE} at most")
+    return line
 
 
 def whole(text: bytes | str) -> int:

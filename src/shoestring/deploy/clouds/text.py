@@ -2,12 +2,12 @@
 
 import io
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.deploy.clouds.raw import MAX_POINTS
+from shoestring.deploy.clouds.raw import MAX_POINTS, require_line
 
 _PREAMBLE = 32  # lines at most before the first point: a heading, a count, remarks
 _SEPARATORS = bytes.maketrans(b",;", b"  ")
@@ -31,16 +31,16 @@ def numbers(lines: Iterable[bytes], columns: Sequence[int], count: int | None = 
     """[count, len(columns)] of the next `count` lines that are not blank; None: of all. Takes no line more."""
     if count == 0:
         return np.empty((0, len(columns)))
-    filled = (line for line in lines if line.strip() and not line.startswith(b"#"))
+    filled = (require_line(line) for line in lines if line.strip() and not line.startswith(b"#"))
     first = next(filled, None)
     if first is None:
         raise ValueError("the file ends before its points")
     found = np.loadtxt(
-        chain([first], filled),
+        chain([first], islice(filled, MAX_POINTS) if count is None else filled),
         np.float64,
         comments="#",
         usecols=columns,
-        max_rows=MAX_POINTS + 1 if count is None else count,
+        max_rows=count,  # room for as many is taken at once
         ndmin=2,
         encoding="latin1",
     )
@@ -53,10 +53,13 @@ def numbers(lines: Iterable[bytes], columns: Sequence[int], count: int | None = 
 
 def polygons(lines: Iterable[bytes]) -> NDArray[np.int64]:
     """Triangles [m, 3] of lines "n a b c ...", each polygon cut into a fan around its first corner."""
-    kept = [line for line in lines if line.strip()]
+    kept = [require_line(line) for line in lines if line.strip()]
     if not kept:
         return np.empty((0, 3), np.int64)
-    first = np.loadtxt(kept, np.float64, comments="#", usecols=(0, 1, 2, 3), ndmin=2, encoding="latin1")
+    try:
+        first = np.loadtxt(kept, np.float64, comments="#", usecols=(0, 1, 2, 3), ndmin=2, encoding="latin1")
+    except ValueError:  # a polygon of two corners: there are such files
+        first = np.zeros((1, 4))
     if (first[:, 0] == 3).all():
         return indices(first[:, 1:])
     fans: list[tuple[int, int, int]] = []
@@ -78,6 +81,6 @@ def indices(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _is_point(line: bytes) -> bool:
     try:
-        return len([float(word) for word in line.split()[:3]]) == 3
+        return len([float(word) for word in line.split(maxsplit=3)[:3]]) == 3
     except ValueError:
         return False
