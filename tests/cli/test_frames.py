@@ -75,3 +75,21 @@ def test_a_folder_stands_for_what_is_in_it(tmp_path: Path) -> None:
     assert inputs_of(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
     with pytest.raises(BadInput, match="there is no such file or folder"):
         inputs_of(tmp_path / "absent")
+
+
+def test_point_clouds(tmp_path: Path) -> None:
+    """Of a folder those files that are certainly clouds; read, and a broken one told."""
+    for name in ("b.xyz", "a.ply", "notes.txt", "c.png"):
+        (tmp_path / name).write_text("1 2 3\n")
+    assert inputs_of(tmp_path, "points") == [tmp_path / "a.ply", tmp_path / "b.xyz"]
+    np.save(tmp_path / "d.npy", np.zeros((2, 3)))
+    (_, broken), (_, points), (_, array) = frames(
+        [tmp_path / name for name in ("a.ply", "b.xyz", "d.npy")], None, "points"
+    )
+    assert isinstance(broken, BadInput)
+    assert points.tolist() == [[1, 2, 3]]
+    assert array.shape == (2, 3)
+    assert opened(tmp_path / "d.npy", "points") == tmp_path / "d.npy"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match=r"holds no point cloud \(\.asc, "):
+        inputs_of(tmp_path / "empty", "points")

@@ -47,6 +47,12 @@ class Original:
     labels: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def outputs(self) -> int:
+        """How many numbers [n, outputs] it answers with; 0 when that is not the shape of its answers."""
+        shape = self.graph.graph.output[0].type.tensor_type.shape.dim
+        return int(shape[-1].dim_value) if len(shape) == 2 else 0
+
     def noise(self) -> list[np.ndarray]:
         """Four inputs of normal noise, float32 [1, *input], the same each time, to calibrate for speed only."""
         seeds = map(np.random.default_rng, range(4))
@@ -63,7 +69,7 @@ class Original:
 
 def resolve(model: str, weights: str | None = None, input: str | None = None) -> Original:
     """MODEL as the command line takes it: a name in the zoo, `package.module:factory`, `path/file.py:factory` or an
-    `.onnx` file. `input`: CxHxW for a factory, whose network does not say it itself. Raises BadInput."""
+    `.onnx` file. `input`: CxHxW, or POINTSx3, for a factory, whose network does not say it itself. Raises BadInput."""
     if ":" in model and not model.endswith(".onnx"):
         return _from_factory(model, weights, input)
     if input is not None:
