@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.engine.test_native import DEEP, deep, images, same
 
 from shoestring.core.errors import GivenUp
 from shoestring.engine import native, reference
-from tests.engine.test_native import DEEP, deep, images, same
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.why_absent() or "present")
 
