@@ -98,7 +98,7 @@ def pretend(adaptive: Adaptive, ms: tuple[float, float, float], point: int, net:
         return point
 
     adaptive.governor.choose = choose  # type: ignore[method-assign]
-    adaptive.governor.likely_ms = lambda of: ms[of] / 10  # type: ignore[method-assign]  # in vain
+    adaptive.governor.likely_ms = lambda of, seen=None: ms[of] / 10  # type: ignore[method-assign]  # in vain
 
 
 def scale(adaptive: Adaptive, outputs: np.ndarray) -> float:
@@ -223,7 +223,7 @@ def test_what_was_given_up_frees_the_engine(drawn_out: ModelProto, tmp_path: Pat
     governor, whole = adaptive.governor, adaptive.network_ms[1]
     assert governor is not None
     adaptive._reserve_ms, adaptive.deadline_ms = 0.0, whole / 3
-    governor.likely_ms = lambda of: 0.0  # type: ignore[method-assign]  # in vain: it is always begun
+    governor.likely_ms = lambda of, seen=None: 0.0  # type: ignore[method-assign]  # in vain: it is always begun
     given_up, next_ms, wanted = 0, list[float](), [0]
     governor.choose = lambda spent_ms=0.0: wanted[0]  # type: ignore[method-assign]
     for _ in range(40):
@@ -252,12 +252,28 @@ def test_what_would_not_be_in_time_is_not_begun(ladder: Callable[..., Adaptive])
     adaptive = ladder(1000 * LONG / 3)
     pretend(adaptive, (1.0, 1000 * LONG, 2000 * LONG), 1, net=True)
     assert adaptive.governor is not None
-    adaptive.governor.likely_ms = lambda of: 1000 * LONG  # type: ignore[method-assign]
+    adaptive.governor.likely_ms = lambda of, seen=None: 1000 * LONG  # type: ignore[method-assign]
     begun = time.perf_counter()
     adaptive.outputs(PHOTOGRAPH)
     assert time.perf_counter() - begun < LONG / 3
     assert adaptive.last is not None
     assert (adaptive.last.point, adaptive.last.given_up) == (0, False)
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_what_is_slow_already_is_not_made_richer(ladder: Callable[..., Adaptive], chained: bool) -> None:
+    """The first answer of the frame shows a load that no frame before it did: the next point would be late."""
+    adaptive = ladder(1000 * LONG, chained=chained)
+    pretend(adaptive, (1.0, 20.0, 40.0), 1, net=True)
+    governor = adaptive.governor
+    assert governor is not None
+    del governor.likely_ms  # type: ignore[method-assign] # the real one
+    governor.expected_ms, governor._level = (1.0, 20.0, 40.0), 0.0
+    adaptive.stages[0].session.seconds = LONG / 6  # type: ignore[misc] # 50 times as long, and 20 ms would become 1000
+    adaptive.outputs(PHOTOGRAPH)
+    assert adaptive.last is not None
+    assert (adaptive.last.point, adaptive.last.given_up) == (0, False)
+    assert adaptive.stages[1].session.threads == []  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("chained", [False, True])

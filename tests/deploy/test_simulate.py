@@ -112,6 +112,18 @@ def test_work_goes_on_across_steps() -> None:
     assert [turn.at_s for turn in fixed] == pytest.approx([0, 0.03, 0.06])
 
 
+def test_what_is_given_up_takes_no_more_time() -> None:
+    """The load comes behind the first answer: the richer run ends with the frame, and the next frame is on time."""
+    told = governor()
+    simulate(steps((0, 1)), DEADLINE, 100, told)
+    told._seen.clear(), told._sorted.clear()
+    told._remember(2.0)
+    told._remember(2.0)  # a net is needed
+    turns = simulate(steps((0, 1), (0.005, 50), (0.04, 1)), DEADLINE, 2, told, period_ms=40)
+    assert turns[0].given_up
+    assert turns[1].at_s == pytest.approx(0.04)
+
+
 def write(path: Path, **changes: Any) -> Path:
     data = {"expected_ms": [5, 10], "quality": [60, 70], "steps": [[0, 1], [4, 2.5]], **changes}
     path.write_text(json.dumps({name: value for name, value in data.items() if value is not None}))

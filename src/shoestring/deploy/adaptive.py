@@ -87,7 +87,8 @@ class Adaptive:
             exited = confident(ran[0], self.stages[shown].confidence)
             handed = ran[1] if self.artifact.points[step].after == before else None
             left = self.deadline_ms - frame.since_ms() - netted * self._reserve_ms
-            if exited or not self._begins(governor, before, step, handed is not None, left):
+            likely = governor.likely_ms(step, (shown, took))
+            if exited or not self._begins(likely, before, step, handed is not None, left):
                 governor.observe(shown, took)
                 break
             more, ms = self._timed(frame, step, handed, left if netted else None)
@@ -107,12 +108,13 @@ class Adaptive:
         self.last = Turn(shown, ms, self.deadline_ms, ms > self.deadline_ms, exited, given_up, at_s)
         return ran[0]
 
-    def _begins(self, governor: Governor, before: int, step: int, goes_on: bool, left: float) -> bool:
-        """Whether `step` will likely be in time, with nothing beside it that was given up and has not ended."""
+    def _begins(self, likely: float, before: int, step: int, goes_on: bool, left: float) -> bool:
+        """Whether `step`, of `likely` ms with what it goes on from, will be in time; and nothing that was given up and
+        has not ended would be beside it."""
         if self._richer is not None and self._richer.busy():
             return False
         part = max(self.network_ms[step] - goes_on * self.network_ms[before], 0.0)
-        return governor.likely_ms(step) * part / self.network_ms[step] <= left
+        return likely * part / self.network_ms[step] <= left
 
     def _timed(self, frame: "_Frame", step: int, handed: Handed | None, left: float | None) -> tuple[Ran | None, float]:
         """A step and the ms it took: here, or beside this thread for `left` ms at most; then None, it is given up."""
