@@ -2,14 +2,15 @@
 where the fixed largest point is late in 20 % or more, and its answers are worth more than the fixed smallest point's.
 
     python benchmarks/governor.py [--file FILE.shoe] [--deadline MS] [--seconds 60] [--fps 10] [--script LOAD.json]
-        [--runtime onnxruntime] [--trace TRACE.json] [--json FILE] [--skip-tests]
+        [--runtime onnxruntime] [--trace TRACE.json] [--late] [--json FILE] [--skip-tests]
 
 FILE has several points; without it, five widths of MobileNetV2 with random weights are made, whose quality is what the
 authors say of trained ones. First a round of the load script is recorded in which every point runs every frame: that
 chooses the deadline unless one is given (1.5 times the smallest point's longest frame: what can be kept at all), and
 the fixed point for the worst case (the richest that is late in 0.1 % at most). Then governor, largest, smallest and
 worst-case point take turns, a round of the script each, `--seconds` in all for each. The first round of each is
-warm-up. `--trace` keeps the recorded round for `shoestring.deploy.simulate`.
+warm-up. `--trace` keeps the recorded round for `shoestring.deploy.simulate`. `--late` prints what happened in each late
+frame of the governor's, and for how long this process waited for a core in it (Linux).
 """
 
 import argparse
@@ -61,7 +62,7 @@ def main() -> int:
         late = (trace > deadline).mean(0)
         worst = max((point for point in range(len(quality)) if late[point] <= MISSED), default=0)
         adaptive = model.adaptive(deadline)
-        subjects = {"governor": governed(adaptive, frame)}
+        subjects = {"governor": governed(adaptive, frame, Phases(adaptive) if options.late else None)}
         for name, point in (("largest", len(quality) - 1), ("smallest", 0), (f"worst case ({worst})", worst)):
             subjects[name] = fixed(load(file, options.runtime, point=point), point, deadline, frame)
         turns = take_turns(subjects, played, options.seconds, options.fps)
@@ -97,6 +98,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--script", type=Path)
     parser.add_argument("--runtime")
     parser.add_argument("--trace", type=Path)
+    parser.add_argument("--late", action="store_true", help="print what happened in each late frame")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--skip-tests", action="store_true")
     return parser.parse_args()
@@ -118,13 +120,54 @@ def record(ladder: Adaptive, frame: np.ndarray, played: Script) -> np.ndarray:
     return np.array(rows)
 
 
-def governed(adaptive: Adaptive, frame: np.ndarray) -> Callable[[], Turn]:
+def governed(adaptive: Adaptive, frame: np.ndarray, phases: "Phases | None") -> Callable[[], Turn]:
     def run() -> Turn:
         adaptive.outputs(frame)
         assert adaptive.last is not None
+        if phases is not None:
+            phases.tell(adaptive.last)
         return adaptive.last
 
     return run
+
+
+class Phases:
+    """What the steps of a frame took, and of that how long their threads could run but had no core."""
+
+    def __init__(self, adaptive: Adaptive):
+        self.found: list[str] = []
+        self.adaptive, self.step, self.timed = adaptive, adaptive._step, adaptive._timed
+        adaptive._step, adaptive._timed = self._step, self._timed  # type: ignore[method-assign]
+
+    def tell(self, turn: Turn) -> None:
+        if turn.missed:
+            how = "given up" if turn.given_up else "over a net" if self.adaptive.governor.net else "alone"
+            reserve = f"ready {self.adaptive._reserve_ms:.1f} ms before"
+            print(f"late: {turn.ms:.1f} ms, point {turn.point}, {how}, {reserve}: {'; '.join(self.found)}", flush=True)
+        self.found = []
+
+    def _step(self, frame: Any, point: int, handed: Any) -> Any:
+        begun, waited = frame.since_ms(), without_core_ms()
+        try:
+            return self.step(frame, point, handed)
+        finally:
+            waited = without_core_ms() - waited
+            self.found.append(f"point {point} from {begun:.1f} to {frame.since_ms():.1f}, {waited:.1f} without a core")
+
+    def _timed(self, frame: Any, step: int, handed: Any, left: float | None) -> Any:
+        begun = frame.since_ms()
+        found = self.timed(frame, step, handed, left)
+        if left is not None and found[0] is None:
+            self.found.append(f"was to wake at {begun + left:.1f}, woke at {frame.since_ms():.1f}")
+        return found
+
+
+def without_core_ms() -> float:
+    """How long this thread has waited for a core so far; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e6
+    except (OSError, IndexError):
+        return 0.0
 
 
 def fixed(model: Any, point: int, deadline: float, frame: np.ndarray) -> Callable[[], Turn]:

@@ -72,6 +72,25 @@ def build() -> Build:
     return make
 
 
+@pytest.fixture(scope="session")
+def drawn_out(build: Build) -> ModelProto:
+    """[1, 16, 64, 64] to the same: 40 quantised 3x3 convolutions in a row, some milliseconds in all."""
+    rng = np.random.default_rng(0)
+    constants: dict[str, np.ndarray | np.generic] = {"s": np.float32(0.03), "z": np.uint8(128)}
+    nodes = [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q0"])]
+    for at in range(40):
+        constants[f"w{at}"] = rng.integers(-127, 128, (16, 16, 3, 3)).astype(np.int8)
+        constants |= {f"ws{at}": np.full(16, 1.1e-3, np.float32), f"wz{at}": np.zeros(16, np.int8)}
+        nodes += [
+            helper.make_node("DequantizeLinear", [f"q{at}", "s", "z"], [f"d{at}"]),
+            helper.make_node("DequantizeLinear", [f"w{at}", f"ws{at}", f"wz{at}"], [f"v{at}"], axis=0),
+            helper.make_node("Conv", [f"d{at}", f"v{at}"], [f"c{at}"], name=f"conv{at}", pads=[1, 1, 1, 1]),
+            helper.make_node("QuantizeLinear", [f"c{at}", "s", "z"], [f"q{at + 1}"]),
+        ]
+    nodes.append(helper.make_node("DequantizeLinear", ["q40", "s", "z"], ["y"]))
+    return build(nodes, constants, [1, 16, 64, 64], [1, 16, 64, 64])
+
+
 class _Network(nn.Module):
     """[3, 16, 16] to 5 logits: what our form has rules for, in one small network."""
 

@@ -1,5 +1,6 @@
 """A deadline kept by a real file: nets, chains, early exits. Times that matter are slept, so load fails nothing."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper
 
-from shoestring.core.errors import BadInput
+from shoestring.core.errors import BadInput, GivenUp
 from shoestring.core.ladder import Point
-from shoestring.deploy import shoe, signals
+from shoestring.deploy import runtimes, shoe, signals
 from shoestring.deploy.adaptive import Adaptive
+from shoestring.deploy.adaptive import _Frame as Frame
 from shoestring.deploy.check import trust
 from shoestring.deploy.session import load
 from shoestring.deploy.signals import Signals
@@ -27,14 +29,23 @@ SURE = {"temperature": 1.0, "threshold": 0.0}  # of anything
 
 
 class Slow:
-    """A session that takes its time."""
+    """A session that takes its time. `stubborn`: it does not end sooner when it is given up."""
 
-    def __init__(self, session: Any, seconds: float):
+    def __init__(self, session: Any, seconds: float, stubborn: bool = False):
         self.inputs, self.outputs, self._session, self.seconds = session.inputs, session.outputs, session, seconds
+        self.stubborn, self.stop, self.threads = stubborn, threading.Event(), list[int]()
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        time.sleep(self.seconds)
+        self.threads.append(threading.get_ident())
+        stop = self.stop
+        if stop.wait(self.seconds):
+            raise GivenUp("slow: given up")
         return self._session(*inputs)
+
+    def give_up(self) -> None:
+        if not self.stubborn:
+            self.stop.set()
+            self.stop = threading.Event()
 
 
 @pytest.fixture
@@ -73,20 +84,21 @@ def ladder(classifier: ModelProto, tmp_path: Path) -> Callable[..., Adaptive]:
     return make
 
 
-def pretend(adaptive: Adaptive, ms: tuple[float, float, float], point: int, net: bool) -> None:
+def pretend(adaptive: Adaptive, ms: tuple[float, float, float], point: int, net: bool, stubborn: bool = False) -> None:
     """The points take so many ms (a chain's: each on top of the one before), and the governor asks for `point`."""
     adaptive(PHOTOGRAPH)  # makes the governor
     adaptive.network_ms = list(ms)
     for index, stage in adaptive.stages.items():
         before = ms[index - 1] if len(stage.path) > 1 else 0.0
-        adaptive.stages[index] = replace(stage, session=Slow(stage.session, (ms[index] - before) / 1000))
+        slow = Slow(stage.session, (ms[index] - before) / 1000, stubborn)
+        adaptive.stages[index] = replace(stage, session=slow)
 
     def choose(spent_ms: float = 0.0) -> int:
         adaptive.governor.net = net
         return point
 
     adaptive.governor.choose = choose  # type: ignore[method-assign]
-    adaptive.governor.likely_ms = lambda of: ms[of] / 10  # type: ignore[method-assign]  # in vain
+    adaptive.governor.likely_ms = lambda of, seen=None: ms[of] / 10  # type: ignore[method-assign]  # in vain
 
 
 def scale(adaptive: Adaptive, outputs: np.ndarray) -> float:
@@ -125,18 +137,106 @@ def test_with_no_time_at_all_it_stays_cheap_and_says_so(ladder: Callable[..., Ad
 def test_over_a_net_the_answer_is_there_when_time_is_up(ladder: Callable[..., Adaptive], chained: bool) -> None:
     adaptive = ladder(1000 * LONG / 3, chained=chained)
     pretend(adaptive, (1.0, 1000 * LONG, 2000 * LONG), 1, net=True)
-    begun = time.perf_counter()
-    outputs = adaptive.outputs(PHOTOGRAPH)
-    assert time.perf_counter() - begun < LONG
+    for _ in range(3):  # what was given up has ended: the next frame tries again
+        begun = time.perf_counter()
+        outputs = adaptive.outputs(PHOTOGRAPH)
+        assert time.perf_counter() - begun < LONG
+        assert adaptive.last is not None
+        assert (adaptive.last.point, adaptive.last.given_up) == (0, True)
+        assert scale(adaptive, outputs) == pytest.approx(1.0, abs=0.01)
+        assert adaptive._richer is not None
+        assert isinstance(adaptive._richer.future.exception(LONG / 3), GivenUp)
+
+
+@pytest.mark.parametrize("net", [False, True])
+@pytest.mark.parametrize("chained", [False, True])
+def test_nothing_is_begun_beside_what_does_not_end(ladder: Callable[..., Adaptive], chained: bool, net: bool) -> None:
+    """The next frame gets the cheapest point alone, whatever the governor says."""
+    adaptive = ladder(1000 * LONG / 3, chained=chained)
+    pretend(adaptive, (1.0, 1000 * LONG, 2000 * LONG), 1, net=True, stubborn=True)
+    adaptive.outputs(PHOTOGRAPH)
     assert adaptive.last is not None
-    assert (adaptive.last.point, adaptive.last.given_up) == (0, True)
-    assert scale(adaptive, outputs) == pytest.approx(1.0, abs=0.01)
-    # What was given up still runs: the next frame gets the cheapest point alone.
+    assert adaptive.last.given_up
+    assert adaptive.governor is not None
+    chosen = adaptive.governor.choose
+
+    def choose(spent_ms: float = 0.0) -> int:
+        point = chosen(spent_ms)
+        adaptive.governor.net = net  # type: ignore[union-attr]
+        return point
+
+    adaptive.governor.choose = choose  # type: ignore[method-assign]
     outputs = adaptive.outputs(PHOTOGRAPH)
     assert (adaptive.last.point, adaptive.last.given_up) == (0, False)
+    assert scale(adaptive, outputs) == pytest.approx(1.0, abs=0.01)
     time.sleep(LONG)
+    net = True
     adaptive.outputs(PHOTOGRAPH)
     assert adaptive.last.given_up
+
+
+def test_what_has_not_begun_when_time_is_up_never_does(ladder: Callable[..., Adaptive]) -> None:
+    """Whether it waits for its thread or for its pixels."""
+    adaptive = ladder(1000 * LONG / 3)
+    pretend(adaptive, (1.0, 1000 * LONG, 2000 * LONG), 1, net=True)
+    session = adaptive.stages[1].session
+    occupied = threading.Event()
+    adaptive._beside.submit(occupied.wait)
+    adaptive.outputs(PHOTOGRAPH)
+    occupied.set()
+    adaptive._beside.submit(int).result()
+    assert session.threads == []  # type: ignore[attr-defined]
+    frame = Frame(0.0, PHOTOGRAPH, {}, over=True)
+    with pytest.raises(GivenUp):
+        adaptive._step(frame, 1, None)
+    assert session.threads == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("net", [False, True])
+def test_what_is_safe_changes_no_thread(ladder: Callable[..., Adaptive], net: bool) -> None:
+    """A chain that is in time by either tail runs where it was called; over a net its later stages do not."""
+    adaptive = ladder(10_000, chained=True)
+    pretend(adaptive, (1.0, 2.0, 3.0), 2, net=net)
+    outputs = adaptive.outputs(PHOTOGRAPH)
+    assert scale(adaptive, outputs) == pytest.approx(3.0, abs=0.01)
+    here = [stage.session.threads == [threading.get_ident()] for stage in adaptive.stages.values()]  # type: ignore[attr-defined]
+    assert here == [True, not net, not net]
+
+
+def test_what_was_given_up_frees_the_engine(drawn_out: ModelProto, tmp_path: Path) -> None:
+    """Points of a ladder run one at a time there. The next frame, at once, is far shorter than what was given up would
+    have gone on for; the best of several tries, since any single one may be late on a busy machine."""
+    if "engine" not in runtimes.installed():
+        pytest.skip("there is no engine here")
+    small = ModelProto()
+    small.CopyFrom(drawn_out)
+    del small.graph.node[5:]  # one convolution
+    small.graph.node.append(helper.make_node("DequantizeLinear", ["q1", "s", "z"], ["y"]))
+    members = {"0.onnx": small.SerializeToString(), "1.onnx": drawn_out.SerializeToString()}
+    for data in members.values():
+        trust(data)
+    spec = {"kind": "tensor", "shape": [16, 64, 64]}
+    shoe.write(tmp_path / "x.shoe", shoe.Contents(spec, (), tuple(map(Point, members)), members))
+    x = np.random.default_rng(0).uniform(-3, 3, (16, 64, 64)).astype(np.float32)
+    adaptive = load(tmp_path / "x.shoe", runtime="engine").adaptive(10_000)
+    adaptive.outputs(x)
+    governor, whole = adaptive.governor, adaptive.network_ms[1]
+    assert governor is not None
+    adaptive._reserve_ms, adaptive.deadline_ms = 0.0, whole / 3
+    governor.likely_ms = lambda of, seen=None: 0.0  # type: ignore[method-assign]  # in vain: it is always begun
+    given_up, next_ms, wanted = 0, list[float](), [0]
+    governor.choose = lambda spent_ms=0.0: wanted[0]  # type: ignore[method-assign]
+    for _ in range(40):
+        wanted[0], governor.net = 1, True
+        adaptive.outputs(x)
+        assert adaptive.last is not None
+        if adaptive.last.given_up:
+            given_up += 1
+            wanted[0], governor.net = 0, False
+            adaptive.outputs(x)
+            next_ms.append(adaptive.last.ms)
+    assert given_up
+    assert min(next_ms) < whole / 3
 
 
 @pytest.mark.parametrize("chained", [False, True])
@@ -152,12 +252,28 @@ def test_what_would_not_be_in_time_is_not_begun(ladder: Callable[..., Adaptive])
     adaptive = ladder(1000 * LONG / 3)
     pretend(adaptive, (1.0, 1000 * LONG, 2000 * LONG), 1, net=True)
     assert adaptive.governor is not None
-    adaptive.governor.likely_ms = lambda of: 1000 * LONG  # type: ignore[method-assign]
+    adaptive.governor.likely_ms = lambda of, seen=None: 1000 * LONG  # type: ignore[method-assign]
     begun = time.perf_counter()
     adaptive.outputs(PHOTOGRAPH)
     assert time.perf_counter() - begun < LONG / 3
     assert adaptive.last is not None
     assert (adaptive.last.point, adaptive.last.given_up) == (0, False)
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_what_is_slow_already_is_not_made_richer(ladder: Callable[..., Adaptive], chained: bool) -> None:
+    """The first answer of the frame shows a load that no frame before it did: the next point would be late."""
+    adaptive = ladder(1000 * LONG, chained=chained)
+    pretend(adaptive, (1.0, 20.0, 40.0), 1, net=True)
+    governor = adaptive.governor
+    assert governor is not None
+    del governor.likely_ms  # type: ignore[method-assign] # the real one
+    governor.expected_ms, governor._level = (1.0, 20.0, 40.0), 0.0
+    adaptive.stages[0].session.seconds = LONG / 6  # type: ignore[misc] # 50 times as long, and 20 ms would become 1000
+    adaptive.outputs(PHOTOGRAPH)
+    assert adaptive.last is not None
+    assert (adaptive.last.point, adaptive.last.given_up) == (0, False)
+    assert adaptive.stages[1].session.threads == []  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("chained", [False, True])

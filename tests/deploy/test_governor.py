@@ -89,6 +89,16 @@ def test_a_point_given_up_counts_as_slow_but_never_as_fast() -> None:
     assert governor.choose() < 4
 
 
+def test_what_was_seen_in_a_frame_tells_of_the_rest_of_it() -> None:
+    governor = Governor(MS, 33.0, netted_ms=NETTED)
+    play(governor, 1.0, 200)
+    assert governor.likely_ms(4, (0, 3 * MS[0])) == pytest.approx(3 * MS[4])
+    assert governor.likely_ms(4, (0, 0.5 * MS[0])) == governor.likely_ms(4) == pytest.approx(MS[4])  # never faster
+    for _ in range(200):
+        governor.compare(0, 1.5 * MS[0], 3, MS[3])  # what point 0 takes by itself is no load
+    assert governor.likely_ms(4, (0, 1.5 * MS[0])) == pytest.approx(MS[4], rel=0.05)
+
+
 def test_what_a_point_really_takes_is_learnt_where_two_are_seen_together() -> None:
     governor = Governor(MS, 1000.0)
     for _ in range(200):

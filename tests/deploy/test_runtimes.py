@@ -1,13 +1,15 @@
 """What all runtimes have in common: the same outputs for the same graph, and one line for a bad one."""
 
 import sys
+import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from shoestring.core.errors import BadInput
+from shoestring.core.errors import BadInput, GivenUp
 from shoestring.deploy import runtimes
 from shoestring.deploy.runtimes import STOCK, TensorSpec, get, installed
 
@@ -161,3 +163,53 @@ def test_points_are_opened_together(quantised: ModelProto, inputs: list[np.ndarr
     sessions = runtimes.open_all(name, [graph, graph])
     expected = get(name).open(graph)(inputs[0])[0]
     assert [np.array_equal(session(inputs[0])[0], expected) for session in sessions] == [True, True]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", installed())
+def test_a_run_that_is_given_up_ends_soon_and_harms_none(drawn_out: ModelProto, name: str, threads: int) -> None:
+    """The best of several tries: on a busy machine any single one may be late."""
+    session = get(name).open(drawn_out.SerializeToString(), threads=threads)
+    x = np.random.default_rng(0).uniform(-3, 3, (1, 16, 64, 64)).astype(np.float32)
+    expected, lengths, went_on, asked = session(x)[0], list[float](), list[float](), [0.0]
+    for _ in range(5):
+        begun = time.perf_counter()
+        session(x)
+        lengths.append(time.perf_counter() - begun)
+
+    def ask() -> None:
+        asked[0] = time.perf_counter()
+        session.give_up()
+
+    for _ in range(50):
+        timer = threading.Timer(min(lengths) / 10, ask)
+        timer.start()
+        try:
+            found = session(x)[0]
+        except GivenUp:
+            went_on.append(time.perf_counter() - asked[0])
+        else:
+            assert np.array_equal(found, expected)
+        timer.join()
+        assert np.array_equal(session(x)[0], expected)
+        if went_on and min(went_on) < min(lengths) / 2:
+            break
+    assert min(went_on) < min(lengths) / 2
+
+
+@pytest.mark.parametrize("name", installed())
+def test_giving_up_is_in_vain_when_nothing_runs(quantised: ModelProto, inputs: list[np.ndarray], name: str) -> None:
+    session = get(name).open(quantised.SerializeToString())
+    expected = session(inputs[0])[0]
+    for _ in range(3):
+        session.give_up()
+        assert np.array_equal(session(inputs[0])[0], expected)
+
+
+@pytest.mark.parametrize("name", installed(STOCK))
+def test_what_goes_wrong_otherwise_is_not_taken_for_it(quantised: ModelProto, name: str) -> None:
+    session = get(name).open(quantised.SerializeToString())
+    session.give_up()
+    with pytest.raises(Exception) as wrong:  # each has its own
+        session(np.zeros((1, 3, 7, 7), np.float32))
+    assert not isinstance(wrong.value, GivenUp)

@@ -384,7 +384,7 @@ def test_no_change_of_a_word_does_harm(data: st.DataObject) -> None:
         assert message.value
         return
     x, outputs = np.zeros(144, np.float32), [np.zeros(32, np.float32), np.zeros(144, np.uint8)]
-    library.shoestring_run(network, native._arrays([x]), 1, native._arrays(outputs), 2, 1, message, 400)
+    library.shoestring_run(network, native._arrays([x]), 1, native._arrays(outputs), 2, 1, None, message, 400)
     library.shoestring_free(network)
 
 

@@ -19,5 +19,9 @@ class NotMet(ShoestringError):
     exit_code = 3
 
 
+class GivenUp(ShoestringError):
+    """A run was asked to end early, and did. It gave nothing; later runs are as if it had not been."""
+
+
 class NoEffectWarning(UserWarning):
     """A method was applied and changed nothing, or changed what this runtime does not execute."""

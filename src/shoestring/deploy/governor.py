@@ -17,9 +17,11 @@ left out: no choice could have helped.
 **Two ways to take a point.** *Alone* it must be in time at the worse of both tails. *Over a net* (`net`), an earlier
 answer (the cheapest point's, or an exit's of a chain) comes first, which must be in time at the worse of both tails,
 and both together at the level; a surprise then costs quality and no deadline, because whoever runs the frame hands out
-the earlier answer when time is up (anytime networks, as in ALERT). A probe is therefore never a risk: upward goes
-either a point that is safe alone, or one over a net. A point that is safe alone is taken so where no net can be had, or
-where it would be safe on a machine twice as slow as was ever seen: the worst is not known after a short time.
+the earlier answer when time is up (anytime networks, as in ALERT). Who waits may wake late on a busy machine, so that
+the richer point is not begun where the earlier answer itself shows that a load has come (`seen` of `likely_ms`). A
+probe is therefore never a risk: upward goes either a point that is safe alone, or one over a net. A point that is safe
+alone is taken so where no net can be had, or where it would be safe on a machine twice as slow as was ever seen: the
+worst is not known after a short time.
 
 **Falling and rising.** Down at once, to the richest point that either way allows. Up by one point, after that one has
 been allowed for `HOLD` frames in a row with 10 % to spare. A probe that fails, i.e. a fall within `_PROBE` frames,
@@ -95,7 +97,7 @@ class Governor:
     def observe(self, point: int, ms: float, finished: bool = True, aside: bool = False) -> None:
         """What a point took. Not `finished`: it was given up after `ms`, and would have taken longer. `aside`: a richer
         one of the same frame says more about the load, of which short runs are a noisy sample."""
-        x = math.log(max(ms, 1e-6) / self.expected_ms[point]) - self._correction[point]
+        x = self._slow_down(point, ms)
         if not finished and x <= self._level:
             return
         if self._ms(self.cheapest, x) <= self.deadline_ms:
@@ -112,12 +114,12 @@ class Governor:
 
     def compare(self, point: int, ms: float, other: int, other_ms: float) -> None:
         """Two points of one frame, under the same load: what `point` is expected to take relative to `other`."""
-        apart = math.log(max(ms, 1e-6) / self.expected_ms[point]) - self._correction[point]
-        self._correct(point, apart - math.log(max(other_ms, 1e-6) / self.expected_ms[other]) + self._correction[other])
+        self._correct(point, self._slow_down(point, ms) - self._slow_down(other, other_ms))
 
-    def likely_ms(self, point: int) -> float:
-        """What the point will take in about four of five frames like the last ones."""
-        return self._ms(point, self._level)
+    def likely_ms(self, point: int, seen: tuple[int, float] | None = None) -> float:
+        """What the point will take in about four of five frames like the last ones, and like this frame where that is
+        slower: `seen` is a point that has run in it, and the ms that took."""
+        return self._ms(point, self._level if seen is None else max(self._level, self._slow_down(*seen)))
 
     @property
     def cheapest(self) -> int:
@@ -172,6 +174,10 @@ class Governor:
             return False
         more = self._netted[point] / self.expected_ms[point]
         return spent_ms + spare * more * self.likely_ms(point) <= self.deadline_ms
+
+    def _slow_down(self, point: int, ms: float) -> float:
+        """Its logarithm."""
+        return math.log(max(ms, 1e-6) / self.expected_ms[point]) - self._correction[point]
 
     def _ms(self, point: int, x: float) -> float:
         return self.expected_ms[point] * math.exp(self._correction[point] + x)

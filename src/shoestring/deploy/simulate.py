@@ -76,14 +76,14 @@ def _governed(trace: Trace, governor: Governor, index: int, now: float) -> tuple
         return Turn(point, ms, deadline, ms > deadline, at_s=now), ms
     first = governor.cheapest
     under = trace.take(first, index, now)
-    if under + governor.likely_ms(point) > deadline:
+    if under + governor.likely_ms(point, (first, under)) > deadline:
         governor.observe(first, under)
         return Turn(first, under, deadline, under > deadline, at_s=now), under
     over = trace.take(point, index, now + under / 1000)
     governor.observe(first, under, aside=under + over <= deadline)
     if under + over > deadline:
         governor.observe(point, deadline - under, finished=False)
-        return Turn(first, deadline, deadline, False, given_up=True, at_s=now), under + over
+        return Turn(first, deadline, deadline, False, given_up=True, at_s=now), deadline
     governor.observe(point, over)
     governor.compare(point, over, first, under)
     return Turn(point, under + over, deadline, False, at_s=now), under + over

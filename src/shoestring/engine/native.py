@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from shoestring.core.errors import BadInput
+from shoestring.core.errors import BadInput, GivenUp
 from shoestring.engine.program import DTYPES, NONE, Conv, Linear, Program
 
-VERSION = 2
+VERSION = 3
+_GIVEN_UP = 2
 _FILES = {"darwin": "libshoestring_engine.dylib", "win32": "shoestring_engine.dll"}
 
 
@@ -64,7 +65,8 @@ class Step:
 class Network:
     """A program made ready for this processor. Calling it takes the inputs and returns the outputs, [N, ...] each for N
     images; it may be called from several threads, which then wait for one another. `threads`: what it runs on itself,
-    the caller among them. `isa`: one of `isas()`, else the best. Raises BadInput.
+    the caller among them. `isa`: one of `isas()`, else the best. Raises BadInput, and a call GivenUp when `give_up`
+    ended it.
 
     `base`: a network made without one that this is another width or depth of. They run in turns, on the threads, the
     instruction set and the memory of `base`, and what the packed weights of layers of one name have in common is kept
@@ -92,9 +94,17 @@ class Network:
         self._handle: _Handle | None = _Handle(self._library, pointer)
         self.inputs = tuple(program.tensors[index] for index in program.inputs)
         self.outputs = tuple(program.tensors[index] for index in program.outputs)
+        self._stop = c_int32()
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        return self._run(self._library.shoestring_run, inputs)
+        stop = self._stop  # alive meanwhile
+        return self._run(self._library.shoestring_run, inputs, ctypes.addressof(stop))
+
+    def give_up(self) -> None:
+        """Ends the calls that are under way, by whichever threads, or wait for others to end: before the next phase of
+        a step. Affects none that are made later, and nothing when there are none."""
+        stop, self._stop = self._stop, c_int32()  # one word for all calls between two of these
+        stop.value = 1
 
     def profile(self, *inputs: np.ndarray, runs: int = 20) -> np.ndarray:
         """How long each of `self.steps` took in each of `runs` runs, in nanoseconds: int64 [runs, steps]."""
@@ -146,7 +156,10 @@ class Network:
         given, images = self._checked(inputs)
         made = [np.empty((images, *tensor.shape), DTYPES[tensor.dtype]) for tensor in self.outputs]
         arrays = _arrays(given), len(given), _arrays(made), len(made)
-        if function(handle.pointer, *arrays, images, *more, message, len(message)):
+        status = function(handle.pointer, *arrays, images, *more, message, len(message))
+        if status == _GIVEN_UP:
+            raise GivenUp("engine: the run was given up")
+        if status:
             raise BadInput(f"engine: {message.value.decode()}")
         return made
 
@@ -248,7 +261,7 @@ def _declare(library: ctypes.CDLL) -> None:
         ("arena_bytes", c_size_t, [c_void_p]),
         ("weight_bytes", c_size_t, [c_void_p]),
         ("steps", c_size_t, [c_void_p, POINTER(_Step), c_size_t]),
-        ("run", c_int32, [*run, *text]),
+        ("run", c_int32, [*run, c_void_p, *text]),
         ("profile", c_int32, [*run, c_int32, c_void_p, c_size_t, *text]),
     ):
         function = getattr(library, f"shoestring_{name}")

@@ -2,13 +2,15 @@
 
 import gc
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from shoestring import engine as own
-from shoestring.core.errors import BadInput
+from shoestring.core.errors import BadInput, GivenUp
 from shoestring.deploy import runtimes
 from shoestring.deploy.runtimes import TensorSpec, onnxruntime
 
@@ -88,6 +90,36 @@ def test_ends_run_on_another_runtime(build: Build) -> None:
     for got, expected in zip(session(x), other(x), strict=True):
         assert np.array_equal(got, expected)
     assert all(step.label and step.bytes == 3 * 5 and not step.multiplies for step in session.steps())
+
+
+def test_what_is_given_up_at_one_end_does_not_go_on(build: Build) -> None:
+    session = engine.open(with_ends(build).SerializeToString())
+    x, ran = np.full((4, 3), 5, np.float32), list[int]()
+    expected, whole = session(x), list(session._stages)
+
+    class During:
+        """Given up while it runs, which it does not notice."""
+
+        def __init__(self, number: int, stops: int):
+            self.number, self.stops = number, stops
+
+        def __call__(self, *inputs: np.ndarray) -> Any:
+            ran.append(self.number)
+            if self.number == self.stops:
+                session.give_up()
+            return whole[self.number].run(*inputs)
+
+        def give_up(self) -> None:
+            whole[self.number].run.give_up()
+
+    for stops in (0, 1):
+        ran.clear()
+        session._stages = [replace(stage, run=During(number, stops)) for number, stage in enumerate(whole)]
+        with pytest.raises(GivenUp):
+            session(x)
+        assert ran == list(range(stops + 1))
+    session._stages = whole
+    assert all(map(np.array_equal, session(x), expected))
 
 
 def test_profiles_have_the_ends_too(build: Build) -> None:

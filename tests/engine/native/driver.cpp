@@ -36,7 +36,7 @@ void run(void* network, const Arrays& inputs, Arrays& outputs, int images) {
     char text[400];
     for (auto& one : outputs.bytes) std::memset(one.data(), 0x5a, one.size());
     if (shoestring_run(network, inputs.all.data(), inputs.all.size(), outputs.all.data(), outputs.all.size(), images,
-                       text, sizeof text) != 0)
+                       nullptr, text, sizeof text) != 0)
         fail(text);
 }
 

@@ -54,7 +54,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         const int32_t images = 1 + (int32_t)(size / 2 % 2);
         const Arrays inputs(program, program.inputs, (size_t)images), outputs(program, program.outputs, (size_t)images);
         if (shoestring_run(network, inputs.all.data(), inputs.all.size(), outputs.all.data(), outputs.all.size(),
-                           images, text, sizeof text) != 0)
+                           images, nullptr, text, sizeof text) != 0)
             std::abort();
     }
     shoestring_free(network);

@@ -29,12 +29,19 @@ class TensorSpec(NamedTuple):
 
 
 class Session(Protocol):
-    """A loaded graph. Calling it takes the inputs in order and returns the outputs in order."""
+    """A loaded graph. Calling it takes the inputs in order and returns the outputs in order; it raises GivenUp when
+    `give_up` ended it."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]: ...
+
+    def give_up(self) -> None:
+        """Called by another thread: the run that is under way ends soon, behind the node that it is at, and raises
+        GivenUp. Does nothing where there is none, or where it has only just begun: who must be sure asks again. Later
+        runs are as if this had not been."""
+        ...
 
     def profile(self, *inputs: np.ndarray, runs: int = 20) -> Mapping[str, float]:
         """Milliseconds by node (median over `runs`), in the runtime's names. Only of a session opened to profile."""

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import ModelProto, ValueInfoProto, helper, load_from_string
 
 from shoestring import engine
-from shoestring.core.errors import BadInput
+from shoestring.core.errors import BadInput, GivenUp
 from shoestring.deploy.runtimes import TensorSpec
 from shoestring.engine.split import split
 
@@ -50,14 +50,24 @@ class EngineSession:
         stored = {tensor.name for tensor in model.graph.initializer}
         self.inputs = tuple(_spec(value) for value in model.graph.input if value.name not in stored)
         self.outputs = tuple(_spec(value) for value in model.graph.output)
+        self._given_up = 0  # times
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
         if not self._stages:
             return self._network(*inputs)
-        known = self._named(inputs)
+        known, given_up = self._named(inputs), self._given_up
         for stage in self._stages:
+            if self._given_up != given_up:
+                raise GivenUp("engine: the run was given up")
             known.update(stage(known))
         return [known[spec.name] for spec in self.outputs]
+
+    def give_up(self) -> None:
+        """See `runtimes.Session`. One that waits for another point's run to end is given up, too."""
+        self._given_up += 1
+        self._network.give_up()
+        for stage in self._stages:
+            stage.run.give_up()
 
     @property
     def memory_bytes(self) -> int:

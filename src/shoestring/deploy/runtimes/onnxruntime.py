@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from shoestring.core.errors import BadInput
+from shoestring.core.errors import BadInput, GivenUp
 from shoestring.deploy.runtimes import TensorSpec, last_layers
 
 NAME = "onnxruntime"
@@ -43,10 +43,22 @@ class OnnxRuntimeSession:
         self.inputs = tuple(map(_spec, self._session.get_inputs()))
         self.outputs = tuple(map(_spec, self._session.get_outputs()))
         self._names = [spec.name for spec in self.inputs]
+        self._options = ort.RunOptions()
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        outputs: list[np.ndarray] = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
+        options, given = self._options, dict(zip(self._names, inputs, strict=True))
+        try:
+            outputs: list[np.ndarray] = self._session.run(None, given, options)
+        except Exception:  # the runtime's exceptions share no public base class
+            if options.terminate:
+                raise GivenUp("onnxruntime: the run was given up") from None
+            raise
         return outputs
+
+    def give_up(self) -> None:
+        """See `runtimes.Session`."""
+        options, self._options = self._options, ort.RunOptions()  # one for all runs between two of these
+        options.terminate = True
 
     def profile(self, *inputs: np.ndarray, runs: int = 20) -> Mapping[str, float]:
         """Ends the profile: call it once a session. The first run (allocation) is left out."""

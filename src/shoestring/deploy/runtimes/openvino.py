@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import openvino as ov
 
-from shoestring.core.errors import BadInput
+from shoestring.core.errors import BadInput, GivenUp
 from shoestring.deploy.runtimes import TensorSpec, last_layers
 
 NAME = "openvino"
@@ -37,11 +37,26 @@ class OpenVinoSession:
         self._last = last_layers(onnx) if "PERF_COUNT" in config else {}
         self.inputs = tuple(map(_spec, self._compiled.inputs))
         self.outputs = tuple(map(_spec, self._compiled.outputs))
+        self._given_up = 0  # times
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        given_up = self._given_up
+        # Only what was started so can be cancelled. It takes as long as `infer`, which uses the same thread.
+        self._request.start_async(list(inputs), share_inputs=True)
+        try:
+            self._request.wait()
+        except RuntimeError:
+            if self._given_up != given_up:
+                raise GivenUp("openvino: the run was given up") from None
+            raise
         # The result lives in the request's own memory, which the next call overwrites: hand out copies.
-        result = self._request.infer(list(inputs), share_inputs=True)
+        result = self._request.results
         return [np.array(result[port]) for port in self._compiled.outputs]
+
+    def give_up(self) -> None:
+        """See `runtimes.Session`."""
+        self._given_up += 1
+        self._request.cancel()
 
     def profile(self, *inputs: np.ndarray, runs: int = 20) -> Mapping[str, float]:
         samples: dict[str, list[float]] = defaultdict(list)

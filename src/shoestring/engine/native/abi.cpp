@@ -15,7 +15,7 @@ namespace {
 
 using namespace shoestring;
 
-constexpr int32_t kVersion = 2, kMostThreads = 256, kMostImages = 65536;
+constexpr int32_t kVersion = 3, kMostThreads = 256, kMostImages = 65536;
 const char* const kIsas[] = {"avx512_vnni", "avx_vnni", "avx2", "neon_dotprod", "neon", "portable"};
 
 // Where a message goes.
@@ -147,22 +147,25 @@ size_t shoestring_steps(const void* network, ShoestringStep* steps, size_t count
 }
 
 int32_t shoestring_run(void* network, const ShoestringArray* inputs, size_t input_count, const ShoestringArray* outputs,
-                       size_t output_count, int32_t images, char* message, size_t message_size) {
+                       size_t output_count, int32_t images, const int32_t* stop, char* message, size_t message_size) {
     auto& net = *static_cast<Network*>(network);
-    return !guarded({message, message_size}, [&] {
+    bool done = false;
+    const bool good = guarded({message, message_size}, [&] {
         check(net, {inputs, input_count}, {outputs, output_count}, images);
-        net.run(inputs, outputs, images);
+        done = net.run(inputs, outputs, images, stop);
     });
+    return !good ? SHOESTRING_FAILED : done ? SHOESTRING_DONE : SHOESTRING_GIVEN_UP;
 }
 
 int32_t shoestring_profile(void* network, const ShoestringArray* inputs, size_t input_count,
                            const ShoestringArray* outputs, size_t output_count, int32_t images, int32_t runs,
                            int64_t* nanoseconds, size_t count, char* message, size_t message_size) {
     auto& net = *static_cast<Network*>(network);
-    return !guarded({message, message_size}, [&] {
+    const bool good = guarded({message, message_size}, [&] {
         check(net, {inputs, input_count}, {outputs, output_count}, images);
         if (runs < 1 || count != size_t(runs) * net.steps().size())
             throw BadProgram("there is no room for what each run and step takes");
         net.profile(inputs, outputs, images, runs, nanoseconds);
     });
+    return good ? SHOESTRING_DONE : SHOESTRING_FAILED;
 }

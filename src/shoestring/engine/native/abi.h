@@ -50,12 +50,15 @@ SHOESTRING_API size_t shoestring_weight_bytes(const void* network);
 // How many there are: one an op. Writes the first `count` to `steps`.
 SHOESTRING_API size_t shoestring_steps(const void* network, ShoestringStep* steps, size_t count);
 
-// 0 when it is done. May be called from several threads: runs of one network, and of those that share with it, follow
-// one another.
+// What a run returns: done; failed, with a message; given up, where the outputs hold nothing of use.
+enum { SHOESTRING_DONE = 0, SHOESTRING_FAILED = 1, SHOESTRING_GIVEN_UP = 2 };
+// May be called from several threads: runs of one network, and of those that share with it, follow one another.
+// `stop`: nullptr, or a word that any thread may set to other than 0 at any time. The run looks at it as an atomic
+// before each phase of a step, and where it is set ends there: given up. Later runs are as if this had not been.
 SHOESTRING_API int32_t shoestring_run(void* network, const ShoestringArray* inputs, size_t input_count,
                                       const ShoestringArray* outputs, size_t output_count, int32_t images,
-                                      char* message, size_t message_size);
-// `nanoseconds` [runs][steps]: `count` must be as many.
+                                      const int32_t* stop, char* message, size_t message_size);
+// Several runs that nobody gives up. `nanoseconds` [runs][steps]: `count` must be as many.
 SHOESTRING_API int32_t shoestring_profile(void* network, const ShoestringArray* inputs, size_t input_count,
                                           const ShoestringArray* outputs, size_t output_count, int32_t images,
                                           int32_t runs, int64_t* nanoseconds, size_t count, char* message,

@@ -202,12 +202,16 @@ void Network::begin(const ShoestringArray* inputs, int images) {
     }
 }
 
-void Network::step(size_t index) noexcept {
+// False when it was given up. A phase in which threads work is never cut short: they would have to agree on that.
+bool Network::step(size_t index, const int32_t* stop) noexcept {
     const Step& step = *steps()[index];
     Threads& threads = common_->threads;
-    for (int phase = 0; phase < step.phases(); ++phase)
+    for (int phase = 0; phase < step.phases(); ++phase) {
+        if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED)) return false;  // C++17 has no std::atomic_ref
         threads.run(
             [&](int part) { step.run(phase, {tensors_.data(), images_, scratch_[index], part, threads.count()}); });
+    }
+    return true;
 }
 
 void Network::end(const ShoestringArray* outputs) const noexcept {
@@ -215,11 +219,13 @@ void Network::end(const ShoestringArray* outputs) const noexcept {
         std::memcpy(outputs[i].data, tensors_[size_t(output_tensors_[i])], outputs_[i].bytes * size_t(images_));
 }
 
-void Network::run(const ShoestringArray* inputs, const ShoestringArray* outputs, int images) {
+bool Network::run(const ShoestringArray* inputs, const ShoestringArray* outputs, int images, const int32_t* stop) {
     std::lock_guard<std::mutex> lock(common_->mutex);
     begin(inputs, images);
-    for (size_t i = 0; i < steps().size(); ++i) step(i);
+    for (size_t i = 0; i < steps().size(); ++i)
+        if (!step(i, stop)) return false;
     end(outputs);
+    return true;
 }
 
 void Network::profile(const ShoestringArray* inputs, const ShoestringArray* outputs, int images, int runs,
@@ -229,7 +235,7 @@ void Network::profile(const ShoestringArray* inputs, const ShoestringArray* outp
         begin(inputs, images);
         for (size_t i = 0; i < steps().size(); ++i) {
             const auto start = std::chrono::steady_clock::now();
-            step(i);
+            step(i, nullptr);
             const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
             *nanoseconds++ = int64_t(took.count());
         }

@@ -34,9 +34,10 @@ public:
     // As it is now: for the number of images of the last run, 1 before the first. 0 with a `base`, whose it is.
     size_t arena_bytes() const;
 
-    // `inputs` and `outputs`: an array each, image after image. One run at a time: others wait. Throws std::bad_alloc,
-    // only when `images` is not what it was in the run before.
-    void run(const ShoestringArray* inputs, const ShoestringArray* outputs, int images);
+    // `inputs` and `outputs`: an array each, image after image. One run at a time: others wait. Ends early, with nothing
+    // in `outputs`, and returns false once another thread has set `stop`, if there is one, to other than 0. Throws
+    // std::bad_alloc, only when `images` is not what it was in the run before.
+    bool run(const ShoestringArray* inputs, const ShoestringArray* outputs, int images, const int32_t* stop);
     // The same `runs` times. `nanoseconds` [runs][steps]: how long each step took.
     void profile(const ShoestringArray* inputs, const ShoestringArray* outputs, int images, int runs,
                  int64_t* nanoseconds);
@@ -65,7 +66,7 @@ private:
     void plan(int images);
     void find_room();
     void begin(const ShoestringArray* inputs, int images);
-    void step(size_t index) noexcept;
+    bool step(size_t index, const int32_t* stop) noexcept;
     void end(const ShoestringArray* outputs) const noexcept;
 
     const Kernels& kernels_;
