@@ -8,83 +8,67 @@ namespace shoestring {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr int kBits = 10, kSteps = 1 << kBits;  // of a coordinate in a key
-constexpr int kDeepest = 8;                     // sorts of what fell into one step
+constexpr int kBins = 256;  // of the values along an axis, to find their middle by counting
 
 int64_t up(int64_t n, int64_t unit) {
     return (n + unit - 1) / unit * unit;
 }
 
-// What sorting needs: keys and numbers, and as many again.
-struct Order {
-    uint32_t *key, *key2;
-    int32_t *id, *id2;
+struct Point {
+    float at[3];
+    int32_t id;
 };
 
-// Bit i of x to bit 3 * i.
-uint32_t spread(uint32_t x) {
-    x = (x | x << 16) & 0x030000ff;
-    x = (x | x << 8) & 0x0300f00f;
-    x = (x | x << 4) & 0x030c30c3;
-    return (x | x << 2) & 0x09249249;
-}
-
-// By key, equal ones in their order: three passes of counting.
-void sort_keys(Order& all, int64_t first, int64_t n) {
-    uint32_t places[3][kSteps] = {};
-    for (int64_t i = first; i < first + n; ++i)
-        for (int pass = 0; pass < 3; ++pass) ++places[pass][all.key[i] >> (pass * kBits) & (kSteps - 1)];
-    for (auto& pass : places) {
-        uint32_t sum = (uint32_t)first;
-        for (uint32_t& place : pass) {
-            const uint32_t count = place;
-            place = sum;
-            sum += count;
-        }
-    }
-    uint32_t *key = all.key, *key2 = all.key2;
-    int32_t *id = all.id, *id2 = all.id2;
-    for (int pass = 0; pass < 3; ++pass) {
-        for (int64_t i = first; i < first + n; ++i) {
-            const uint32_t to = places[pass][key[i] >> (pass * kBits) & (kSteps - 1)]++;
-            key2[to] = key[i], id2[to] = id[i];
-        }
-        std::swap(key, key2), std::swap(id, id2);
-    }
-    std::copy(key + first, key + first + n, all.key + first);
-    std::copy(id + first, id + first + n, all.id + first);
-}
-
-// Sorts numbers [first, first + n) along the curve through their own bounds; then, each by itself, those that are too
-// many for a cell in one step of it, or an outlier would put all others into one.
-void sort_points(const float* xyz, Order& all, int64_t first, int64_t n, int64_t size, int depth) {
+struct Bounds {
     float low[3] = {kInfinity, kInfinity, kInfinity}, high[3] = {-kInfinity, -kInfinity, -kInfinity};
-    for (int64_t i = first; i < first + n; ++i)
-        for (int a = 0; a < 3; ++a) {
-            const float at = xyz[3 * (int64_t)all.id[i] + a];
-            low[a] = std::min(low[a], at), high[a] = std::max(high[a], at);
-        }
-    double widest = 0;
-    for (int a = 0; a < 3; ++a) widest = std::max(widest, (double)high[a] - (double)low[a]);
-    if (!(widest > 0)) return;
-    const double scale = (kSteps - 1) / widest;
-    for (int64_t i = first; i < first + n; ++i) {
-        uint32_t key = 0;
-        for (int a = 0; a < 3; ++a) {
-            const double at = ((double)xyz[3 * (int64_t)all.id[i] + a] - (double)low[a]) * scale;
-            const int step = at > 0 ? at < kSteps - 1 ? (int)at : kSteps - 1 : 0;  // what is not a number, too
-            key |= spread((uint32_t)step) << a;
-        }
-        all.key[i] = key;
+    void add(const float* at) {
+        for (int a = 0; a < 3; ++a) low[a] = std::min(low[a], at[a]), high[a] = std::max(high[a], at[a]);
     }
-    sort_keys(all, first, n);
-    if (depth == kDeepest) return;
-    for (int64_t begin = first, end; begin < first + n; begin = end) {
-        for (end = begin + 1; end < first + n && all.key[end] == all.key[begin];) ++end;
-        if (end - begin > 4 * size) {
-            sort_points(xyz, all, begin, end - begin, size, depth + 1);
-            // The keys of the part are of no more use to this one, which has read them.
-        }
+    int widest() const {
+        int widest = 0;
+        for (int a = 1; a < 3; ++a)
+            if (high[a] - low[a] > high[widest] - low[widest]) widest = a;
+        return widest;
+    }
+};
+
+// Puts the `half` of n points that are least along an axis first, others behind. `spare` is room for n. Counting narrows
+// it down to one bin; what was counted is moved without a branch.
+void halve(Point* points, int64_t n, int64_t half, int axis, float low, float high, Point* spare) {
+    const float scale = (kBins - 1) / (high - low);
+    if (!(scale > 0 && scale < kInfinity) || n < 4 * kBins) {
+        std::nth_element(points, points + half, points + n,
+                         [axis](const Point& p, const Point& q) { return p.at[axis] < q.at[axis]; });
+        return;
+    }
+    const auto bin = [&](const Point& p) { return (int)((p.at[axis] - low) * scale); };
+    int32_t counts[kBins] = {};
+    for (int64_t i = 0; i < n; ++i) ++counts[bin(points[i])];
+    int middle = 0;
+    int64_t below = 0;
+    while (below + counts[middle] <= half) below += counts[middle++];
+    int64_t places[3] = {0, below, below + counts[middle]};
+    for (int64_t i = 0; i < n; ++i) {
+        const int b = bin(points[i]);
+        spare[places[(b >= middle) + (b > middle)]++] = points[i];
+    }
+    std::copy(spare, spare + n, points);
+    std::nth_element(points + below, points + half, points + below + counts[middle],
+                     [axis](const Point& p, const Point& q) { return p.at[axis] < q.at[axis]; });
+}
+
+// Orders points so that cells, and groups of them, are the leaves of a kd-tree (Bentley 1975) that is always halved
+// along the longest side of the box.
+void sort_points(Point* points, int64_t n, int64_t size, Point* spare) {
+    while (n > size) {
+        const int64_t unit = n > size * kGroup ? size * kGroup : size, half = (n + unit - 1) / unit / 2 * unit;
+        Bounds bounds;
+        for (int64_t i = 0; i < n; ++i) bounds.add(points[i].at);
+        const int axis = bounds.widest();
+        if (!(bounds.low[axis] < bounds.high[axis])) return;
+        halve(points, n, half, axis, bounds.low[axis], bounds.high[axis], spare);
+        sort_points(points, half, size, spare);
+        points += half, n -= half;
     }
 }
 
@@ -95,13 +79,14 @@ Boxes carve_boxes(Carver& carver, int64_t count) {
     return boxes;
 }
 
-Cells carve(Carver& carver, int64_t n, int64_t size, Order& order) {
+Cells carve(Carver& carver, int64_t n, int64_t size, Point*& points, Point*& spare) {
     Cells cells{size, (n + size - 1) / size, n, nullptr, nullptr, {}, {}};
     cells.xyz = carver.take<float>(3 * size * cells.cells);
     cells.id = carver.take<int32_t>(size * cells.cells);
     cells.boxes = carve_boxes(carver, cells.cells);
     cells.groups = carve_boxes(carver, (cells.cells + kGroup - 1) / kGroup);
-    order = {carver.take<uint32_t>(n), carver.take<uint32_t>(n), carver.take<int32_t>(n), carver.take<int32_t>(n)};
+    points = carver.take<Point>(n);
+    spare = carver.take<Point>(n);
     return cells;
 }
 
@@ -125,29 +110,26 @@ void leave_empty(Boxes& boxes) {
 
 size_t cells_bytes(int64_t n, int64_t size) {
     Carver carver(nullptr);
-    Order order;
-    carve(carver, n, size, order);
+    Point *points, *spare;
+    carve(carver, n, size, points, spare);
     return carver.used();
 }
 
 Cells make_cells(const float* xyz, int64_t n, int64_t size, bool sorted, void* memory) {
     Carver carver(memory);
-    Order order;
-    Cells cells = carve(carver, n, size, order);
-    for (int64_t i = 0; i < n; ++i) order.id[i] = (int32_t)i;
-    if (sorted) sort_points(xyz, order, 0, n, size, 0);
+    Point *points, *spare;
+    Cells cells = carve(carver, n, size, points, spare);
+    for (int64_t i = 0; i < n; ++i) points[i] = {{xyz[3 * i], xyz[3 * i + 1], xyz[3 * i + 2]}, (int32_t)i};
+    if (sorted) sort_points(points, n, size, spare);
     for (int64_t c = 0; c < cells.cells; ++c) {
-        float low[3] = {kInfinity, kInfinity, kInfinity}, high[3] = {-kInfinity, -kInfinity, -kInfinity};
+        Bounds bounds;
         for (int64_t i = 0; i < size; ++i) {
-            const int32_t id = order.id[std::min(c * size + i, n - 1)];
-            cells.id[c * size + i] = id;
-            for (int a = 0; a < 3; ++a) {
-                const float at = xyz[3 * (int64_t)id + a];
-                cells.xyz[(c * 3 + a) * size + i] = at;
-                low[a] = std::min(low[a], at), high[a] = std::max(high[a], at);
-            }
+            const Point& point = points[std::min(c * size + i, n - 1)];
+            cells.id[c * size + i] = point.id;
+            for (int a = 0; a < 3; ++a) cells.xyz[(c * 3 + a) * size + i] = point.at[a];
+            bounds.add(point.at);
         }
-        for (int a = 0; a < 3; ++a) cells.boxes.low[a][c] = low[a], cells.boxes.high[a][c] = high[a];
+        for (int a = 0; a < 3; ++a) cells.boxes.low[a][c] = bounds.low[a], cells.boxes.high[a][c] = bounds.high[a];
     }
     bound_groups(cells.groups, cells.boxes);
     leave_empty(cells.boxes);

@@ -30,8 +30,8 @@ struct Cells {
 };
 
 size_t cells_bytes(int64_t n, int64_t size);
-// Puts points xyz [n, 3] into cells of `size` in `memory`, 64-byte aligned, cells_bytes(n, size) long. `sorted`: along a
-// Z-curve (Morton 1966), so that cells are compact; else as they come.
+// Puts points xyz [n, 3] into cells of `size` in `memory`, 64-byte aligned, cells_bytes(n, size) long. `sorted`: as
+// the leaves of a kd-tree, so that cells and groups are compact; else as they come.
 Cells make_cells(const float* xyz, int64_t n, int64_t size, bool sorted, void* memory);
 
 // Hands out parts of one piece of memory, each 64-byte aligned; with none it counts.
