@@ -1,14 +1,15 @@
 #include "cells.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 #include <limits>
 
 namespace shoestring {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr int kBins = 256;  // of the values along an axis, to find their middle by counting
+constexpr int kBins = 256;     // of the values along an axis, to find their middle by counting
+constexpr int64_t kFew = 256;  // below, selecting is quicker
 
 int64_t up(int64_t n, int64_t unit) {
     return (n + unit - 1) / unit * unit;
@@ -32,14 +33,18 @@ struct Bounds {
     }
 };
 
-// Puts the `half` of n points that are least along an axis first, others behind. `spare` is room for n. Counting narrows
-// it down to one bin; what was counted is moved without a branch.
-void halve(Point* points, int64_t n, int64_t half, int axis, float low, float high, Point* spare) {
-    const float scale = (kBins - 1) / (high - low);
-    if (!(scale > 0 && scale < kInfinity) || n < 4 * kBins) {
-        std::nth_element(points, points + half, points + n,
-                         [axis](const Point& p, const Point& q) { return p.at[axis] < q.at[axis]; });
-        return;
+void select(Point* points, int64_t n, int64_t half, int axis) {
+    std::nth_element(points, points + half, points + n,
+                     [axis](const Point& p, const Point& q) { return p.at[axis] < q.at[axis]; });
+}
+
+// Moves n points so that the `half` least along an axis come first; returns where they are, `points` or `other`.
+// Counting narrows the middle down to one bin, and nothing that is moved needs a branch.
+Point* halve(Point* points, Point* other, int64_t n, int64_t half, int axis, const Bounds& bounds) {
+    const float low = bounds.low[axis], scale = (kBins - 1) / (bounds.high[axis] - low);
+    if (!(scale > 0 && scale < kInfinity) || n < kFew) {
+        select(points, n, half, axis);
+        return points;
     }
     const auto bin = [&](const Point& p) { return (int)((p.at[axis] - low) * scale); };
     int32_t counts[kBins] = {};
@@ -47,29 +52,43 @@ void halve(Point* points, int64_t n, int64_t half, int axis, float low, float hi
     int middle = 0;
     int64_t below = 0;
     while (below + counts[middle] <= half) below += counts[middle++];
-    int64_t places[3] = {0, below, below + counts[middle]};
+    const int64_t inside = counts[middle];
+    int64_t places[3] = {0, below, below + inside};
     for (int64_t i = 0; i < n; ++i) {
         const int b = bin(points[i]);
-        spare[places[(b >= middle) + (b > middle)]++] = points[i];
+        other[places[(b >= middle) + (b > middle)]++] = points[i];
     }
-    std::copy(spare, spare + n, points);
-    std::nth_element(points + below, points + half, points + below + counts[middle],
-                     [axis](const Point& p, const Point& q) { return p.at[axis] < q.at[axis]; });
+    select(other + below, inside, half - below, axis);
+    return other;
 }
 
-// Orders points so that cells, and groups of them, are the leaves of a kd-tree (Bentley 1975) that is always halved
-// along the longest side of the box.
-void sort_points(Point* points, int64_t n, int64_t size, Point* spare) {
-    while (n > size) {
-        const int64_t unit = n > size * kGroup ? size * kGroup : size, half = (n + unit - 1) / unit / 2 * unit;
-        Bounds bounds;
-        for (int64_t i = 0; i < n; ++i) bounds.add(points[i].at);
-        const int axis = bounds.widest();
-        if (!(bounds.low[axis] < bounds.high[axis])) return;
-        halve(points, n, half, axis, bounds.low[axis], bounds.high[axis], spare);
-        sort_points(points, half, size, spare);
-        points += half, n -= half;
+// The n <= size points of cell c. The last one fills up what is left.
+void fill_cell(Cells& cells, int64_t c, const Point* points, int64_t n) {
+    Bounds bounds;
+    for (int64_t i = 0; i < cells.size; ++i) {
+        const Point& point = points[std::min(i, n - 1)];
+        cells.id[c * cells.size + i] = point.id;
+        for (int a = 0; a < 3; ++a) cells.xyz[(c * 3 + a) * cells.size + i] = point.at[a];
+        bounds.add(point.at);
     }
+    for (int a = 0; a < 3; ++a) cells.boxes.low[a][c] = bounds.low[a], cells.boxes.high[a][c] = bounds.high[a];
+}
+
+// Cells from c on, and groups of them, as the leaves of a kd-tree (Bentley 1975): n points, which are within `bounds`,
+// are halved along the longest side again and again. `other` is room for n.
+void fill_cells(Cells& cells, int64_t c, Point* points, Point* other, int64_t n, Bounds bounds) {
+    while (n > cells.size) {
+        const int64_t unit = n > cells.size * kGroup ? cells.size * kGroup : cells.size;
+        const int64_t half = (n + unit - 1) / unit / 2 * unit;
+        const int axis = bounds.widest();
+        Point* const halved = halve(points, other, n, half, axis, bounds);
+        if (halved != points) std::swap(points, other);
+        Bounds lower = bounds;
+        lower.high[axis] = bounds.low[axis] = points[half].at[axis];
+        fill_cells(cells, c, points, other, half, lower);
+        c += half / cells.size, points += half, other += half, n -= half;
+    }
+    fill_cell(cells, c, points, n);
 }
 
 Boxes carve_boxes(Carver& carver, int64_t count) {
@@ -120,17 +139,15 @@ Cells make_cells(const float* xyz, int64_t n, int64_t size, bool sorted, void* m
     Point *points, *spare;
     Cells cells = carve(carver, n, size, points, spare);
     for (int64_t i = 0; i < n; ++i) points[i] = {{xyz[3 * i], xyz[3 * i + 1], xyz[3 * i + 2]}, (int32_t)i};
-    if (sorted) sort_points(points, n, size, spare);
-    for (int64_t c = 0; c < cells.cells; ++c) {
-        Bounds bounds;
-        for (int64_t i = 0; i < size; ++i) {
-            const Point& point = points[std::min(c * size + i, n - 1)];
-            cells.id[c * size + i] = point.id;
-            for (int a = 0; a < 3; ++a) cells.xyz[(c * 3 + a) * size + i] = point.at[a];
-            bounds.add(point.at);
-        }
-        for (int a = 0; a < 3; ++a) cells.boxes.low[a][c] = bounds.low[a], cells.boxes.high[a][c] = bounds.high[a];
-    }
+    Bounds bounds;
+    bool finite = true;
+    for (int64_t i = 0; i < n; ++i) bounds.add(points[i].at);
+    for (int64_t i = 0; i < 3 * n; ++i) finite &= std::abs(xyz[i]) < kInfinity;
+    if (sorted && finite)
+        fill_cells(cells, 0, points, spare, n, bounds);
+    else
+        for (int64_t c = 0; c < cells.cells; ++c)
+            fill_cell(cells, c, points + c * size, std::min(size, n - c * size));
     bound_groups(cells.groups, cells.boxes);
     leave_empty(cells.boxes);
     leave_empty(cells.groups);
