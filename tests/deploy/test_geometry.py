@@ -96,3 +96,14 @@ def test_only_what_is_called_is_defined() -> None:
     model.graph.node[0].CopyFrom(helper.make_node("Identity", ["xyz"], ["found"]))
     geometry.define(model)
     assert not model.functions and [item.domain for item in model.opset_import] == [""]
+
+
+def test_what_a_call_becomes_is_called_after_it() -> None:
+    model = call(geometry.FARTHEST, {"xyz": ([1, 9, 3], TensorProto.FLOAT)}, count=3)
+    plain = onnx.load_from_string(geometry.named_inside(model.SerializeToString()))
+    names = [node.name for node in plain.graph.node]
+    assert len(set(names)) == len(names) and all(name.startswith("FarthestPoints/") for name in names)
+    (loop,) = [node for node in plain.graph.node if node.op_type == "Loop"]
+    assert loop.name.endswith(geometry.LOOP)
+    (body,) = [attribute.g for attribute in loop.attribute if attribute.name == "body"]
+    assert all(node.name.endswith(geometry.INSIDE) for node in body.node)

@@ -47,6 +47,10 @@ def elementwise(layer: Layer, bits: int = 32) -> Counts:
         multiplies, adds = 1, layer.window - 1
     elif op in _MAXIMA:
         multiplies, adds = layer.window - 1, 0
+    elif op in _SAMPLINGS:
+        multiplies, adds = 5 * layer.window, 5 * layer.window
+    elif op in _NEIGHBOURS:  # the distances of a centre are shared by its neighbours
+        multiplies, adds = -(-4 * layer.window // layer.output[-1]), -(-5 * layer.window // layer.output[-1])
     elif op in _SUMS:
         multiplies, adds = 0, layer.window - 1
     else:

@@ -19,6 +19,7 @@ from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TensorPro
 
 DOMAIN, VERSION = "shoestring", 1
 FARTHEST, NEAREST, WITHIN, TAKE = "FarthestPoints", "NearestPoints", "PointsWithin", "TakePoints"
+LOOP, INSIDE = "/Loop", "/inside"  # ends of the names that `inlined` gives
 INDICES = (FARTHEST, NEAREST, WITHIN)  # what these write are places, not values
 OPSET = 21  # of the bodies
 
@@ -59,9 +60,37 @@ def is_take(node: NodeProto) -> bool:
 
 
 def inlined(model: ModelProto) -> ModelProto:
-    """A copy that calls no function, for runtimes that know none."""
+    """A copy that calls no function, for runtimes that know none. What was a call's is `CALL/OPERATOR`, and `/inside`
+    behind that in the body of a loop."""
     copy: ModelProto = inliner.inline_local_functions(model)
+    calls = {node.output[0]: node.name for node in model.graph.node if node.domain == DOMAIN}
+    own = {name for node in model.graph.node for name in node.output} - set(calls)
+    owners: dict[str, str] = {}
+    taken: set[str] = set()
+    for node in reversed(copy.graph.node):  # what a call computes is read inside of it, but for what it writes
+        if own.intersection(node.output):
+            continue
+        call = next((found for name in node.output if (found := calls.get(name) or owners.get(name))), "")
+        node.name = _unused(f"{call}/{node.op_type}", taken)
+        for attribute in node.attribute:
+            for inner in attribute.g.node:
+                inner.name = f"{_unused(f'{call}/{inner.op_type}', taken)}{INSIDE}"
+                owners.update(dict.fromkeys(inner.input, call))
+        owners.update(dict.fromkeys(node.input, call))
     return copy
+
+
+def named_inside(onnx_bytes: bytes) -> bytes:
+    """A file that calls our functions as `inlined` makes it, any other as it is: what a profile can be read by."""
+    model = onnx.load_from_string(onnx_bytes)
+    calls = any(node.domain == DOMAIN for node in model.graph.node)
+    return bytes(inlined(model).SerializeToString()) if calls else onnx_bytes
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    found = next(own for own in (name, *(f"{name}:{count}" for count in range(2, 99))) if own not in taken)
+    taken.add(found)
+    return found
 
 
 def _farthest() -> FunctionProto:

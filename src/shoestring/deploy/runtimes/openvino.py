@@ -95,7 +95,7 @@ def _rank_in_order(model: ov.Model) -> None:
         order = list(range(len(node.input(0).get_partial_shape())))
         order[ranked], order[-2] = order[-2], order[ranked]
         turn = opset.constant(np.array(order))
-        turned = opset.topk(
+        turned = opset.topk(  # one name for all: a profile speaks of the node that they stand for
             opset.transpose(node.input_value(0), turn),
             node.input_value(1),
             axis=len(order) - 2,
@@ -104,6 +104,7 @@ def _rank_in_order(model: ov.Model) -> None:
             index_element_type=given["index_element_type"],
             stable=True,
         )
+        turned.set_friendly_name(node.get_friendly_name())
         for index in range(2):
             back = opset.transpose(turned.output(index), turn)
             node.output(index).replace(back.output(0))
