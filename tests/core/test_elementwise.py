@@ -125,3 +125,13 @@ def test_nothing_is_guessed() -> None:
         elementwise(Layer("t", OTHER, "Transpose", MAP, MAP))
     with pytest.raises(BadInput, match="no layer 'd'"):
         whole([CONVOLUTION], {"d": Counts()})
+
+
+@pytest.mark.parametrize(("torch_name", "onnx_name"), [("Farthest", "FarthestPoints"), ("Nearest", "NearestPoints")])
+def test_distances_of_points(torch_name: str, onnx_name: str) -> None:
+    """Of 8 points each from 64: three products and five sums, and the comparisons of who is kept."""
+    output, comparisons = ((8,), 2) if torch_name == "Farthest" else ((8, 4), 1)
+    expected = Counts(multiplies={32: 8 * 64 * (3 + comparisons)}, adds={32: 8 * 64 * 5})
+    for op in (torch_name, onnx_name):
+        assert elementwise(Layer("p", OTHER, op, (64, 3), output, window=64)) == expected
+    assert elementwise(Layer("t", OTHER, "Take", (64, 3), (8, 3))) == Counts()

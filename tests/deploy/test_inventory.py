@@ -16,6 +16,7 @@ from shoestring.deploy.rewrite import strip_weights, tidy
 from shoestring.graph.capture import capture
 from shoestring.graph.fold import fold
 from shoestring.graph.inventory import inventory as torch_inventory
+from shoestring.models.point_mlp import PointMLP
 
 Build = Callable[..., ModelProto]
 
@@ -135,3 +136,8 @@ def test_a_computed_weight_is_no_layer_to_compress(build: Build) -> None:
     ]
     model = tidy(build(nodes, {"w": np.ones((4, 4, 1, 1), np.float32)}, [1, 4, 8, 8], [1, 4, 8, 8]))
     assert [(layer.name, layer.kind) for layer in inventory(model)] == [("v", OTHER), ("conv", OTHER)]
+
+
+def test_points_are_looked_at_by_those_who_sample_and_group() -> None:
+    layers = {layer.name: layer for layer in inventory(export(PointMLP(3, 8, 4, 64).eval(), (64, 3)))}
+    assert (layers["farthest"].window, layers["nearest"].window, layers["nearest_1"].window) == (64, 64, 32)

@@ -4,14 +4,21 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
+import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from shoestring.core.errors import BadInput
 from shoestring.core.precision import FLOAT, INT8, INT8_SAFE16, Precision
 from shoestring.deploy import parity, quantize, runtimes
+from shoestring.deploy.calibrate import histograms, min_max
+from shoestring.deploy.check import check_graph
+from shoestring.deploy.export import export
 from shoestring.deploy.normal_form import violations
 from shoestring.deploy.quantize import activations, quantise, quantised_nodes
 from shoestring.deploy.rewrite import initialisers, tidy
+from shoestring.graph.capture import capture
+from shoestring.graph.fold import fold
+from shoestring.models.point_mlp import PointMLP
 
 Build = Callable[..., ModelProto]
 Fit = Callable[..., ModelProto]
@@ -249,3 +256,34 @@ def test_the_stored_weights_are_integers(quantised: ModelProto) -> None:
     assert {kind for name, kind in kinds.items() if ".bias" in name} == {TensorProto.INT32}
     floats = [numpy_helper.to_array(t) for t in quantised.graph.initializer if t.data_type == TensorProto.FLOAT]
     assert all(value.ndim <= 1 for value in floats)
+
+
+@pytest.mark.parametrize("runtime", runtimes.installed(runtimes.STOCK))
+def test_points_are_found_in_floats_and_their_features_carried_as_codes(runtime: str) -> None:
+    torch.manual_seed(0)
+    model = PointMLP(3, width=8, neighbours=4, points=64).train()
+    with torch.no_grad():
+        model(torch.rand(8, 64, 3) * 2 - 1)
+    floats = export(fold(capture(model, (64, 3))), (64, 3))
+    layers = [node.name for node in floats.graph.node if node.op_type in ("Conv", "Gemm")]
+    precisions = dict.fromkeys(layers, INT8_SAFE16)
+    names = activations(floats, precisions)
+    assert not {"farthest", "nearest", "take", "take_1", "sub", "mul"}.intersection(names)
+    clouds = [RNG.uniform(-1, 1, (1, 64, 3)).astype(np.float32) for _ in range(6)]
+    seen = histograms(floats, names, lambda: clouds[:4])
+    made = quantise(floats, {name: min_max(seen[name]) for name in names}, precisions)
+    assert not violations(made)
+    assert [f.name for f in made.functions] == [f.name for f in floats.functions] and len(made.functions) == 3
+    check_graph(made.SerializeToString(), "points")
+    makers = {out: node for node in made.graph.node for out in node.output}
+    constants = initialisers(made)
+    _, reads = nodes_of(made)
+    for node in made.graph.node:
+        if node.op_type == "TakePoints" and "DequantizeLinear" in node.input[0]:
+            before = makers[node.input[0]]
+            (after,) = [other for other in made.graph.node if node.output[0] in other.input]
+            assert reads[node.output[0]] == ["QuantizeLinear"]
+            for one, other in zip(before.input[1:], after.input[1:], strict=True):
+                assert np.array_equal(constants[one], constants[other])
+    parity.gate(parity.compare(made, runtime, clouds[4:]))
+    assert relative(run(made, clouds[5])[0], run(floats, clouds[5])[0]) < 0.2

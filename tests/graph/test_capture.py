@@ -6,7 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shoestring.core.errors import BadInput
+from shoestring.geometry.operators import FARTHEST, NEAREST, TAKE
 from shoestring.graph.capture import capture, captured_shape, example_input, reshaped, source_line
+from shoestring.models.point_mlp import PointMLP
 
 
 class Gate(nn.Module):
@@ -185,3 +187,12 @@ def test_a_changed_graph_gets_its_new_shapes() -> None:
     gm.set_submodule("0", nn.Conv2d(3, 6, 5))
     shapes = [tuple(node.meta["tensor_meta"].shape) for node in reshaped(gm).graph.nodes if node.op == "call_module"]
     assert shapes == [(1, 6, 4, 4), (1, 6, 4, 4)]
+
+
+def test_operators_are_nodes_of_their_own_name() -> None:
+    """As the exporter calls them, so that a profile of the file speaks of the layers of the graph."""
+    gm = capture(PointMLP(3, width=8, neighbours=4, points=64), (64, 3))
+    named = [node.name for node in gm.graph.nodes if node.target in (FARTHEST, NEAREST, TAKE)]
+    assert named[:5] == ["farthest", "take", "nearest", "take_1", "take_2"]
+    shapes = {node.name: tuple(node.meta["tensor_meta"].shape) for node in gm.graph.nodes if node.name in named}
+    assert shapes["farthest"] == (1, 32) and shapes["nearest"] == (1, 32, 4) and shapes["take_2"] == (1, 32, 4, 16)

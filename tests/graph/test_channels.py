@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 from shoestring.graph.capture import capture
 from shoestring.graph.channels import IN, OUT, Group, ends, groups, is_depthwise, width
 from shoestring.graph.dependencies import trace
+from shoestring.models.point_mlp import PointMLP
 
 
 class Net(nn.Module):
@@ -83,3 +84,18 @@ def test_widths_by_hand() -> None:
     assert [width(24, 30, 4), width(96, 30, 8), width(3, 50, 4), width(10, 30, 4)] == [16, 64, 3, 8]
     assert width(16, 25, 8) == 16  # halfway to 8: the larger
     assert width(16, 99, 8) == 8
+
+
+def test_channels_are_followed_through_groups_of_points() -> None:
+    gm = capture(PointMLP(3, width=8, neighbours=4, points=64), (64, 3))
+    told = {group.outputs: group for group in groups(trace(gm, (64, 3)))}
+    assert not any(group.fault for group in told.values())
+    first = next(group for outputs, group in told.items() if "stages.0.geometry.0" in outputs)
+    stage = ["after.0.expand.0", "before.0.expand.0", "feature.0", "geometry.0"]
+    assert sorted(first.outputs) == [f"stages.0.{name}" for name in stage]
+    (cell,) = first.cells
+    assert cell.size == 16 and {path for path, side in cell.indices if side == IN} == {
+        "stages.0.before.0.reduce.0",
+        "stages.0.after.0.reduce.0",
+        "stages.1.feature.0",
+    }

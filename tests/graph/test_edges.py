@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from shoestring.graph.capture import capture
 from shoestring.graph.edges import Edge, edges, insert
+from shoestring.models.point_mlp import PointMLP
 from shoestring.models.squeeze_excite import SqueezeExcite
 
 SHAPE = (4, 8, 8)
@@ -198,3 +199,16 @@ def test_networks_run_with_what_was_inserted(name: str) -> None:
     made = insert(gm, edges(gm, bits), lambda edge, width: nn.Identity())
     assert len(made) == sum(len(readers) for readers in found(function, bits).values())
     assert torch.equal(gm(x), expected)
+
+
+def test_rows_that_are_taken_carry_codes_and_places_have_none() -> None:
+    gm = capture(PointMLP(3, width=8, neighbours=4, points=64), (64, 3))
+    layers = [path for path, module in gm.named_modules() if isinstance(module, nn.Conv2d)]
+    made = {
+        e.node.name: {k: [r.name for r in v] for k, v in e.readers.items()} for e in edges(gm, dict.fromkeys(layers, 4))
+    }
+    assert made["xyz"] == {4: ["transpose"]}  # what is sampled and grouped stays float
+    assert made["mul"] == {4: ["permute"]}
+    assert made["stages_0_feature_1"] == {8: ["squeeze"]}  # one grid until the sum
+    assert made["stages_0_before_0_act"] == {8: ["amax"]} and made["amax"] == {4: ["stages_0_after_0_reduce_0"]}
+    assert not any(name.startswith(("take", "nearest", "farthest", "sub", "permute")) for name in made)

@@ -11,6 +11,7 @@ from shoestring.core.layer import CONV, DEPTHWISE, LINEAR, OTHER, Layer
 from shoestring.graph.capture import capture
 from shoestring.graph.fold import fold
 from shoestring.graph.inventory import inventory
+from shoestring.models.point_mlp import PointMLP
 from shoestring.models.zoo import ZOO
 
 
@@ -216,3 +217,9 @@ def test_counts_of_layers_equal_dot_products_counted_one_by_one(model, shape: tu
     assert counts.multiplies == {32: multiplies}
     assert counts.adds == {32: adds}
     assert counts.bits == 32 * sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_points_are_looked_at_by_those_who_sample_and_group() -> None:
+    layers = {layer.name: layer for layer in inventory(capture(PointMLP(3, 8, 4, 64), (64, 3)), (64, 3))}
+    assert (layers["farthest"].window, layers["nearest"].window, layers["nearest_1"].window) == (64, 64, 32)
+    assert layers["amax"].window == 4 and layers["take_2"].macs == 0

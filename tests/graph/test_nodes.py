@@ -8,7 +8,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from shoestring.graph.nodes import ACTIVATION, COMBINATION, MOVE, PAD, POOL, SATURATION, called, does, operation
+from shoestring.geometry.operators import nearest, take
+from shoestring.graph.nodes import ACTIVATION, COMBINATION, MOVE, PAD, POOL, SATURATION, called, does, operation, values
 
 
 def last(module: nn.Module) -> tuple[fx.GraphModule, fx.Node]:
@@ -85,3 +86,16 @@ def test_what_calls_nothing_does_nothing() -> None:
     gm = fx.symbolic_trace(Calls(lambda add: add))
     assert not any(does(gm, node, kind) for node in gm.graph.nodes for kind in (ACTIVATION, COMBINATION, MOVE, POOL))
     assert all(called(gm, node) is None for node in gm.graph.nodes)
+
+
+class Groups(nn.Module):
+    def forward(self, xyz: Tensor) -> Tensor:
+        return take(xyz, nearest(xyz, xyz, 2)).amax(3, keepdim=True)
+
+
+def test_operators_on_points() -> None:
+    gm = fx.symbolic_trace(Groups())
+    _, found, taken, largest, _ = gm.graph.nodes
+    assert [operation(node, None) for node in (found, taken, largest)] == ["Nearest", "Take", "Amax"]
+    assert [does(gm, node, MOVE) for node in (found, taken, largest)] == [False, True, True]
+    assert values(taken) == taken.all_input_nodes[:1] and values(largest) == [taken]

@@ -33,8 +33,11 @@ _DOT_PRODUCTS = {"conv", "convtranspose", "linear", "gemm", "matmul", "bmm", "ma
 # They move values and compute nothing. Transposing is left out: the rules count permutations as products.
 _FREE = {
     *("cat", "concat", "chunk", "split", "slice", "pad", "zeropad", "expand", "tile", "squeeze", "unsqueeze", "gather"),
-    *("embedding", "shape", "cast", "identity", "dropout"),
+    *("embedding", "shape", "cast", "identity", "dropout", "take", "takepoints"),
 }
+# Sampling and neighbours: distances, each of three products and five sums, and comparisons: with the nearest so far and
+# the farthest, or with those that are kept.
+_SAMPLINGS, _NEIGHBOURS = {"farthest", "farthestpoints"}, {"nearest", "nearestpoints", "within", "pointswithin"}
 
 
 def elementwise(layer: Layer, bits: int = 32) -> Counts:
@@ -47,6 +50,10 @@ def elementwise(layer: Layer, bits: int = 32) -> Counts:
         multiplies, adds = 1, layer.window - 1
     elif op in _MAXIMA:
         multiplies, adds = layer.window - 1, 0
+    elif op in _SAMPLINGS:
+        multiplies, adds = 5 * layer.window, 5 * layer.window
+    elif op in _NEIGHBOURS:  # the distances of a centre are shared by its neighbours
+        multiplies, adds = -(-4 * layer.window // layer.output[-1]), -(-5 * layer.window // layer.output[-1])
     elif op in _SUMS:
         multiplies, adds = 0, layer.window - 1
     else:

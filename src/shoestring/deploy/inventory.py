@@ -10,6 +10,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from shoestring.core.layer import LINEAR, OTHER, Layer, conv_kind
+from shoestring.deploy.geometry import is_place
 from shoestring.deploy.rewrite import ACTIVATIONS, WEIGHTED, attributes, shapes
 
 _SILENT = ("Identity", "Constant", "QuantizeLinear", "DequantizeLinear", "Flatten", "Reshape")
@@ -81,6 +82,8 @@ def _layer(node: NodeProto, known: Mapping[str, tuple[int, ...]], constants: Map
     if op == "MatMulNBits":  # its weight is packed
         weight = (attrs["N"], attrs["K"])
         return Layer(name, LINEAR, op, given, output, weight, macs=math.prod(output) * weight[1])
+    if is_place(node):  # looks at all points for each that it writes
+        return Layer(name, OTHER, op, given, output, window=known.get(node.input[-1], (1, 1))[1])
     return Layer(name, OTHER, op, given, output, window=_window(op, attrs, given, output))
 
 

@@ -98,6 +98,14 @@ class _Tracer(fx.Tracer):
         self.inside.pop()  # not on an exception: the last one entered is then the culprit
         return result
 
+    def create_node(
+        self, kind: str, target: Any, args: Any, kwargs: Any, name: Any = None, type_expr: Any = None
+    ) -> fx.Node:
+        """An operator's node is called after it, without its overload: as the exporter calls it."""
+        if isinstance(target, torch._ops.OpOverload):
+            name = target.name().partition("::")[2].partition(".")[0]
+        return super().create_node(kind, target, args, kwargs, name, type_expr)
+
     def to_bool(self, obj: fx.Proxy) -> bool:
         """A condition on shapes alone is answered by running the graph so far; one on data cannot be."""
         if not _of_shapes(obj.node):

@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils.flop_counter import FlopCounterMode
 
 from shoestring.core.layer import LINEAR, OTHER, Layer, conv_kind
+from shoestring.geometry.operators import FARTHEST, NEAREST, WITHIN
 from shoestring.graph.capture import example_input, source_line
 from shoestring.graph.fold import foldable
 from shoestring.graph.nodes import ACTIVATION, operation
@@ -22,6 +23,7 @@ from shoestring.graph.sums import Sum
 _CONVOLUTIONS = {F.conv1d, F.conv2d, F.conv3d}
 _ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")  # of those and of F.linear
 _POOLED = re.compile(".*pool|mean|sum|amax")
+_AMONG = (FARTHEST, NEAREST, WITHIN)  # which look at all points for each that they write
 _FREE = re.compile("identity|dropout|flatten|unflatten|view|reshape|squeeze|unsqueeze|contiguous|getitem")
 
 
@@ -85,10 +87,17 @@ class _Recorder(fx.Interpreter):
                 output=tuple(output.shape[1:]),
                 macs=macs,
                 line=source_line(node),
-                window=_window(node, module, given, tuple(output.shape[1:])) if _POOLED.fullmatch(op.lower()) else 1,
+                window=self._window(node, module, op, given, tuple(output.shape[1:])),
                 **weights,
             )
         )
+
+    def _window(
+        self, node: fx.Node, module: nn.Module | None, op: str, given: tuple[int, ...], output: tuple[int, ...]
+    ) -> int:
+        if node.target in _AMONG:
+            return int(self.env[node.all_input_nodes[-1]].shape[1])
+        return _window(node, module, given, output) if _POOLED.fullmatch(op.lower()) else 1
 
     def _belongs(self, node: fx.Node, module: nn.Module | None, op: str) -> bool:
         """True when a runtime computes this node together with the weighted layer before it."""
