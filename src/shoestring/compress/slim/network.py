@@ -41,7 +41,7 @@ class Slim(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
-            return self.gm(x)  # type: ignore[no-any-return]  # a tensor
+            return self.gm(x)
         with parametrize.cached():  # masks and grids are computed once a step, for all networks
             outputs: Tensor = self.gm(x)
             self.seen = Seen(x, outputs.detach(), self.weights())
@@ -59,7 +59,7 @@ class Slim(nn.Module):
 @dataclass
 class Slimming(Applied):
     """`views`: the smaller networks. Each step trains the largest on its own loss; the smallest and two between on what
-    the largest says (sandwich rule and in-place distillation: arXiv 1903.05134, sections 3.2 and 3.3). `beside`: another
+    the largest says (sandwich rule and in-place distillation: arXiv 1903.05134, sections 3.2 and 3.3). `beside`: a
     method at work on the large network, whose weights the smaller ones have as it leaves them."""
 
     views: Views = field(kw_only=True)

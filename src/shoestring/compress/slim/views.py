@@ -47,8 +47,8 @@ class View:
 
 class Views:
     """`gm`: the large network (captured, batch norms in place), each set of channels that depend on one another in the
-    order of what they are worth, so that the first ones are kept. `multiple`: of widths, so that blocks of weights which
-    divide it are not cut. `fixed`: layers whose outputs cannot go, each to why. Raises BadInput where `space` asks for
+    order of what they are worth, so that the first ones are kept. `multiple`: of widths; blocks of weights that divide
+    it are not cut. `fixed`: layers whose outputs cannot go, each to why. Raises BadInput where `space` asks for
     what the network does not have."""
 
     def __init__(self, gm: fx.GraphModule, space: Space, multiple: int = MULTIPLE):
