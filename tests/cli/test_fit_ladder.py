@@ -38,7 +38,8 @@ def test_points_are_trained_written_and_shown(shoestring, tiny: str, photographs
     ("options", "said"),
     [
         (("--method", "slim"), "makes operating points; add --ladder N"),
-        (("--ladder", 3, "--method", "int8"), "--ladder: goes with --method slim only; leave int8 out"),
+        (("--ladder", 3, "--method", "int8"), "--ladder: calibrates 8 bits by itself; leave int8 out"),
+        (("--ladder", 3, "--method", "slim", "--method", "channels"), "--ladder: takes channels and blocks away"),
         (("--ladder", 3, "--method", "slim", "--method", "slim:d=1"), "slim is written 2 times"),
         (("--ladder", 3, "--method", "slim:w=2"), "give shares above 0 up to 1"),
         (("--ladder", 1), "--ladder 1: give 2 to 16 operating points"),

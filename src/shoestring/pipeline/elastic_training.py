@@ -69,7 +69,7 @@ def company(original: Original, methods: tuple[str, ...]) -> Company:
     *shaping, bits = asked(original, methods)
     learned = bits if bits.method.CARD.trains else None
     if methods and learned is None and len(methods) > len(shaping):
-        raise BadInput(f"--ladder: calibrates {bits.method.CARD.name} by itself; leave {bits.method.CARD.name} out")
+        raise BadInput(f"--ladder: calibrates 8 bits by itself; leave {bits.method.CARD.name} out")
     for step in shaping:
         name = step.method.CARD.name
         if step.method.CARD.reshapes:

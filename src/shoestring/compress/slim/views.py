@@ -203,9 +203,10 @@ def _numbered(gm: fx.GraphModule) -> fx.GraphModule:
     """A copy in float64 whose parameters hold the number of each element, so that whatever surgery does to them can be
     read off what is left."""
     copied = copy.deepcopy(gm).double()
-    with torch.no_grad():
-        for parameter in copied.parameters():
-            parameter.copy_(torch.arange(parameter.numel(), dtype=torch.float64).view_as(parameter))
+    for parameter in copied.parameters():  # laid out in one way, whenever that happens: sums then have one order
+        parameter.data = torch.arange(parameter.numel(), dtype=torch.float64, device=parameter.device).view(
+            parameter.shape
+        )
     return copied
 
 
