@@ -34,6 +34,19 @@ def test_points_are_trained_written_and_shown(shoestring, tiny: str, photographs
     assert again.code == 0, again.err
 
 
+def test_methods_go_beside_it(shoestring, tiny: str, photographs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.shoe"
+    methods = ("--method", "slim:w=0.5,1:d=0:r=1", "--method", "magnitude:4x1@50%", "--method", "lsq+:w4a4")
+    training = ("--ladder", 2, "--epochs", 2, "--train-batch", 5, "--data", photographs, "--out", out)
+    ran = shoestring("fit", tiny, *OPTIONS, *methods, *training)
+    assert ran.code in (0, 3), ran.err
+    written = shoe.read(out).provenance["methods"]["blocks.0.project.0"]
+    assert written == "slim:w=1,0.5:d=0:k=0:r=1, magnitude:4x1@50%:global, lsq+:w4a4:config4:mse"
+    assert "slim, magnitude, lsq+, trained" in ran.out
+    again = shoestring("receipt", out, "--seconds", 1)
+    assert again.code in (0, 3), again.err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
