@@ -38,11 +38,12 @@ def test_methods_go_beside_it(shoestring, tiny: str, photographs: Path, tmp_path
     out = tmp_path / "x.shoe"
     methods = ("--method", "slim:w=0.5,1:d=0:r=1", "--method", "magnitude:4x1@50%", "--method", "lsq+:w4a4")
     training = ("--ladder", 2, "--epochs", 2, "--train-batch", 5, "--data", photographs, "--out", out)
-    ran = shoestring("fit", tiny, *OPTIONS, *methods, *training)
+    told = tmp_path / "x.json"
+    ran = shoestring("fit", tiny, *OPTIONS, *methods, *training, "--json", told)
     assert ran.code in (0, 3), ran.err
     written = shoe.read(out).provenance["methods"]["blocks.0.project.0"]
     assert written == "slim:w=1,0.5:d=0:k=0:r=1, magnitude:4x1@50%:global, lsq+:w4a4:config4:mse"
-    assert "slim, magnitude, lsq+, trained" in ran.out
+    assert json.loads(told.read_text())["ledger"][-1]["step"] == "slim, magnitude, lsq+, trained"
     again = shoestring("receipt", out, "--seconds", 1)
     assert again.code in (0, 3), again.err
 

@@ -13,8 +13,9 @@ from shoestring.core.errors import BadInput
 from shoestring.core.receipt import FAILS, HOLDS
 from shoestring.deploy import runtimes, shoe
 from shoestring.deploy.grids import stored
-from shoestring.deploy.wire import parse_model
 from shoestring.deploy.packing import shift_of
+from shoestring.deploy.wire import parse_model
+from shoestring.pipeline import ladder
 from shoestring.pipeline.ladder import Climbed, fit_ladder
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.request import Request
@@ -94,15 +95,25 @@ def test_how_many(original: Original, samples: Samples, tmp_path: Path) -> None:
         fit_ladder(original, samples, Request(tmp_path / "x.shoe", ladder=1))
 
 
-@pytest.mark.usefixtures("brief")
+@pytest.fixture
+def ranked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Narrower ones are faster and keep less: of so small a network neither is sure."""
+    looked = ladder.candidates
+
+    def candidates(*given: Any) -> Any:
+        found, runtime = looked(*given)
+        return [replace(one, ms=one.shape.width, kept=100 * one.shape.width) for one in found], runtime
+
+    monkeypatch.setattr(ladder, "candidates", candidates)
+    monkeypatch.setattr(ladder, "peak", lambda *_: 60.0)
+
+
+@pytest.mark.usefixtures("brief", "ranked")
 @pytest.mark.parametrize(
     "methods", [("magnitude:4x1@50%:uniform",), ("lsq+:w4a4",), ("magnitude:4x1@50%:uniform", "lsq+:w8a8")], ids=str
 )
-def test_methods_beside_it(
-    methods: tuple[str, ...], original: Original, samples: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_methods_beside_it(methods: tuple[str, ...], original: Original, samples: Samples, tmp_path: Path) -> None:
     """From training to the file: one set of codes, with the zeros of the large network in each point."""
-    monkeypatch.setattr("shoestring.pipeline.ladder.peak", lambda *_: 60.0)
     given = replace(samples, training=Noise(), provenance={"sha256": "0" * 64, "training": 12})
     request = Request(
         tmp_path / "x.shoe",
@@ -151,4 +162,5 @@ def test_methods_beside_it(
             full = size * size * 16 * 16  # a convolution of 1x1 on 16x16 pixels
             blocks = (weight.reshape(size // 4, 4, size) != 0).any(1).mean()
             (step,) = (step for step in steps if step.name == PROJECTS[0])
-            assert step.multiplies == pytest.approx(full * blocks)
+            assert full * blocks <= step.multiplies <= full  # what is left of a row is padded to fours
+        assert step.multiplies <= 0.75 * full
