@@ -1,6 +1,9 @@
 """Elastic networks in training, by themselves and with methods beside: what goes together, and going on."""
 
+import os
 import runpy
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +32,7 @@ from shoestring.train.recipe import Recipe
 
 # What the program of several processes trains on; pytest's folders are no packages to import from.
 Noise: Any = runpy.run_path(str(Path(__file__).with_name("recovering.py")), run_name="program")["Noise"]
+PROGRAM = Path(__file__).with_name("stretching.py")
 PROJECTS = ("blocks.0.project.0", "blocks.1.project.0")
 HALF = Shape(0.5)
 
@@ -292,3 +296,19 @@ def test_a_process_that_only_helps_takes_part_in_both(
     assert trained(original, training, request(epochs=1), quiet) is None
     assert called == ["slim", "lsq+", "slim"]
     assert isinstance(original.model, nn.Module)
+
+
+def test_two_processes(tmp_path: Path) -> None:
+    """Each draws smaller networks of its own; masks, weights and the grids of all networks stay equal."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(PROGRAM.parents[2] / "src"), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, *launcher, str(PROGRAM), str(tmp_path), "magnitude:4x1@50%", "lsq+:w4a4"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert (first["leads"], second["leads"]) == (True, False)
+    ours, theirs = first["state"], second["state"]
+    differ = {name.rpartition(".")[2] for name, value in ours.items() if not torch.equal(value, theirs[name])}
+    assert differ <= {"running_mean", "running_var"}  # of each process's part of the batches
+    assert any(name.startswith("own.") for name in ours)
