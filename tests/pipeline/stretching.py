@@ -27,8 +27,8 @@ def run(folder: Path, methods: tuple[str, ...]) -> None:
     made: list[Any] = []
     beside = elastic_training.beside
 
-    def noted(*given: Any) -> Any:
-        made.append(beside(*given))
+    def noted(*given: Any, **more: Any) -> Any:
+        made.append(beside(*given, **more))
         return made[-1]
 
     elastic_training.beside = noted

@@ -158,8 +158,8 @@ def test_masks_grow_while_the_smaller_ones_train(original: Original, training: S
     noted: list[tuple[int, float]] = []
     drawn = elastic_training.beside
 
-    def noting(views: Any, method: Any) -> Any:
-        slimming = drawn(views, method)
+    def noting(*given: Any) -> Any:
+        slimming, method = drawn(*given), given[1]
         step = slimming.on_step
 
         def on_step(progress: float) -> None:

@@ -117,7 +117,7 @@ def trained(original: Original, samples: Samples, request: Request, report: Prog
     report("starting the grids", 0.0)
     method = given.bits.method.apply(large, settings)
     hold(method.model, masks)
-    slimming = beside(views, method)
+    slimming = beside(views, method, ready=recipe is not None)
     slimming.settle(samples.calibration)
     report("starting the grids", 1.0)
     bits = {name: precision.weights for name, precision in slimming.precisions.items()}

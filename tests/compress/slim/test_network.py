@@ -63,6 +63,14 @@ def test_before_widths_open_there_is_the_wide_one_alone(slimming: Slimming) -> N
     assert slimming.penalty() == 0.0
 
 
+def test_networks_that_were_trained_before_are_open_from_the_start(slimming: Slimming) -> None:
+    again = beside(slimming.views, slimming.beside, ready=True)
+    for step in (lambda: None, lambda: again.on_step(0.0)):
+        step()
+        again.model.train()(torch.randn(2, *SHAPE))
+        assert again.penalty() > 0
+
+
 def test_in_eval_nothing_is_remembered(slimming: Slimming) -> None:
     slimming.model.eval()(torch.randn(2, *SHAPE))
     assert slimming.penalty() == 0.0

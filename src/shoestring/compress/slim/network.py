@@ -60,15 +60,17 @@ class Slim(nn.Module):
 class Slimming(Applied):
     """`views`: the smaller networks. Each step trains the largest on its own loss; the smallest and two between on what
     the largest says (sandwich rule and in-place distillation: arXiv 1903.05134, sections 3.2 and 3.3). `beside`: a
-    method at work on the large network, whose weights the smaller ones have as it leaves them."""
+    method at work on the large network, whose weights the smaller ones have as it leaves them. `ready`: they were
+    trained before, so that all of them are from the start."""
 
     views: Views = field(kw_only=True)
     beside: Applied = field(kw_only=True)
+    ready: bool = False
     _space: Space = field(default_factory=Space, init=False)
     _within: dict[Shape, Applied] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self._space = self.views.space.opened(0.0)
+        self._open(0.0)
         self.precisions, slim = self.beside.precisions, self._slim
         for shape in self.views.space:
             if shape == self.views.space.largest:
@@ -93,8 +95,11 @@ class Slimming(Applied):
         self.beside.settle(inputs)
 
     def on_step(self, progress: float) -> None:
-        self._space = self.views.space.opened(progress)
+        self._open(progress)
         self.beside.on_step(progress)
+
+    def _open(self, progress: float) -> None:
+        self._space = self.views.space if self.ready else self.views.space.opened(progress)
 
     def penalty(self) -> Tensor | float:
         """The sum of their losses: the divergence of each from the largest, whose outputs are taken as they are; and
@@ -172,10 +177,11 @@ def apply(gm: fx.GraphModule, space: Space, multiple: int = MULTIPLE) -> Slimmin
     return beside(views, Applied(views.gm))
 
 
-def beside(views: Views, method: Applied) -> Slimming:
-    """`method`, which was applied to `views.gm` or to a copy of it, and smaller networks together."""
+def beside(views: Views, method: Applied, ready: bool = False) -> Slimming:
+    """`method`, which was applied to `views.gm` or to a copy of it, and smaller networks together. `ready`: these were
+    trained before."""
     names = [name for name, _ in views.gm.named_parameters()]
-    return Slimming(Slim(method.model, names), views=views, beside=method)
+    return Slimming(Slim(method.model, names), views=views, beside=method, ready=ready)
 
 
 def divergence(outputs: Tensor, target: Tensor) -> Tensor:
