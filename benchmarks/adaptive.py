@@ -1,9 +1,10 @@
 """One elastic network against networks of one size each: CIFAR-10, the swish network of `train_cifar10.py`.
 
-    python benchmarks/adaptive.py [--part elastic|alone|front] [--epochs 8] [--data DIR] [--out DIR]
+    python benchmarks/adaptive.py [--part elastic|alone|front] [--method magnitude:4x1@50%] [--epochs 8] [--data DIR]
+        [--out DIR]
 
 - `elastic`: `fit --ladder 5` on the training pictures, from the trained network; one file, its receipt judged on the
-  test pictures.
+  test pictures. `--method`, which may be repeated, is a method beside slim.
 - `alone`: for each point of that file a network of its own: the same part of the same weights, trained as long, by the
   same recipe, with nothing else to do. It has batch norms of its own and is quantised on its own.
 - `front`: all of them timed in turns in one process, on the ladder's runtime, beside the original in fp32 on OpenVINO.
@@ -53,7 +54,12 @@ from shoestring.pipeline.samples import Samples
 from shoestring.train.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
-TESTS = ("tests/compress/slim", "tests/deploy/test_sharing.py", "tests/pipeline/test_elastic.py")
+TESTS = (
+    "tests/compress/slim",
+    "tests/deploy/test_sharing.py",
+    "tests/pipeline/test_elastic.py",
+    "tests/pipeline/test_elastic_training.py",
+)
 PARTS = ("elastic", "alone", "front")
 POINTS = 5
 
@@ -81,12 +87,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=float, default=8.0, help="of each training")
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--slim", default="", help="what may be smaller, as behind --method slim:")
+    parser.add_argument("--method", action="append", default=[], help="beside slim, of `elastic`; may be repeated")
     parser.add_argument("--only", type=int, action="append", help="a point to train alone, by its number")
     parser.add_argument("--out", type=Path, default=Path("adaptive"), help="folder; what is in it is not made again")
     parser.add_argument("--threads", type=int, default=1, help="of the training; timing has one")
     parser.add_argument("--seconds", type=float, default=30.0, help="of the timing, at most")
     parser.add_argument("--skip-tests", action="store_true", help="measure what may be red (for development)")
     found = parser.parse_args()
+    if found.method and found.part != ["elastic"]:
+        parser.error("--method: networks that are trained alone have none; add --part elastic")
     found.data = found.data or ROOT.parent / "shared/data/cifar10"
     return found
 
@@ -108,7 +117,13 @@ class Bench:
     def elastic(self) -> None:
         if not self.file.exists():
             request = Request(
-                self.file, recipe=self.recipe, ladder=POINTS, slim=self.options.slim, preprocess=self.spec, seconds=20.0
+                self.file,
+                methods=tuple(self.options.method),
+                recipe=self.recipe,
+                ladder=POINTS,
+                slim=self.options.slim,
+                preprocess=self.spec,
+                seconds=20.0,
             )
             began = time.monotonic()
             found = fit_ladder(self.original, self.data, request, told)
@@ -124,6 +139,7 @@ class Bench:
                 f"| `{rung.shape}` | {rung.latency_ms:.3f} | {rung.quality:.2f} | {rung.difference:+.2f} "
                 f"[{rung.low:+.2f}, {rung.high:+.2f}] | {rung.peak_mb:.1f} |"
             )
+        print("\n" + "\n".join(receipt.notes))
         self.memory()
 
     def memory(self) -> None:

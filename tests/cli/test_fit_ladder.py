@@ -34,11 +34,26 @@ def test_points_are_trained_written_and_shown(shoestring, tiny: str, photographs
     assert again.code == 0, again.err
 
 
+def test_methods_go_beside_it(shoestring, tiny: str, photographs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.shoe"
+    methods = ("--method", "slim:w=0.5,1:d=0:r=1", "--method", "magnitude:4x1@50%", "--method", "lsq+:w4a4")
+    training = ("--ladder", 2, "--epochs", 2, "--train-batch", 5, "--data", photographs, "--out", out)
+    told = tmp_path / "x.json"
+    ran = shoestring("fit", tiny, *OPTIONS, *methods, *training, "--json", told)
+    assert ran.code in (0, 3), ran.err
+    written = shoe.read(out).provenance["methods"]["blocks.0.project.0"]
+    assert written == "slim:w=1,0.5:d=0:k=0:r=1, magnitude:4x1@50%:global, lsq+:w4a4:config4:mse"
+    assert json.loads(told.read_text())["ledger"][-1]["step"] == "slim, magnitude, lsq+, trained"
+    again = shoestring("receipt", out, "--seconds", 1)
+    assert again.code in (0, 3), again.err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (("--method", "slim"), "makes operating points; add --ladder N"),
-        (("--ladder", 3, "--method", "int8"), "--ladder: goes with --method slim only; leave int8 out"),
+        (("--ladder", 3, "--method", "int8"), "--ladder: calibrates 8 bits by itself; leave int8 out"),
+        (("--ladder", 3, "--method", "slim", "--method", "channels"), "--ladder: takes channels and blocks away"),
         (("--ladder", 3, "--method", "slim", "--method", "slim:d=1"), "slim is written 2 times"),
         (("--ladder", 3, "--method", "slim:w=2"), "give shares above 0 up to 1"),
         (("--ladder", 1), "--ladder 1: give 2 to 16 operating points"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shoestring.cli.methods import exits_of, read_bits, require_apart, space_of, with_bits
+from shoestring.cli.methods import beside, exits_of, read_bits, require_apart, space_of, with_bits
 from shoestring.core.errors import BadInput
 
 
@@ -13,6 +13,8 @@ def test_what_adapts_is_read_off_the_methods() -> None:
     assert exits_of(("exits:lose=1",), 0) == "2:lose=1"
     assert space_of(("slim:w=0.5,1",), 3, False) == "w=0.5,1"
     assert space_of((), 3, False) == ""
+    assert space_of(("magnitude", "slim:w=0.5,1", "lsq+:w4a4"), 3, False) == "w=0.5,1"
+    assert beside(("magnitude", "slim:w=0.5,1", "lsq+:w4a4")) == ("magnitude", "lsq+:w4a4")
 
 
 @pytest.mark.parametrize("adaptive", ["--ladder", "--method exits"])
@@ -26,6 +28,7 @@ def test_what_would_be_passed_over_is_refused(adaptive: str, option: str) -> Non
 
 def test_bits_belong_to_methods_that_know_them() -> None:
     assert with_bits(("magnitude:80%", "lsq:w4a4"), {"stem": "w8a8"}) == ("magnitude:80%", "lsq:w4a4:stem=w8a8")
+    assert with_bits(("slim:d=1", "lsq+"), {"stem": "w8a8"}) == ("slim:d=1", "lsq+:stem=w8a8")
     with pytest.raises(BadInput, match="--bits: belong to a method"):
         with_bits(("magnitude:80%",), {"stem": "w8a8"})
 

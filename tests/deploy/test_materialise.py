@@ -250,6 +250,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "whole member": ({"slice": []}, ""),
     "two axes": ({"slice": [[0, 1152], [0, 1]]}, "outside of its member"),
     "no bytes": ({"member": "s.npy"}, "is packed in float32"),
+    "part outside": ({"part": [[0, 17]]}, "outside of its member"),
+    "part of nothing": ({"part": [[3, 3]]}, "outside of its member"),
+    "too many axes": ({"part": [[0, 1]] * 5}, "outside of its member"),
+    "a part that does not fit": ({"part": [[0, 8]]}, "does not fit its initialiser"),
+    "all of it": ({"part": [[0, 16], [0, 16]]}, ""),
     "no npy": ({"member": "m.onnx"}, "not in npy format"),
 }
 
@@ -286,7 +291,7 @@ pairs = st.lists(st.tuples(st.integers(), st.integers()))
 values = st.integers(-1, 9) | st.lists(st.integers(-1, 20), max_size=4) | pairs
 
 
-@given(st.dictionaries(st.sampled_from(["bits", "shape", "slice"]), values))
+@given(st.dictionaries(st.sampled_from(["bits", "shape", "slice", "part"]), values))
 def test_any_manifest_of_a_packed_weight_is_read_or_refused(change: dict[str, Any]) -> None:
     point, members = packed_point(network({"a": 4}), {"a": 4})
     part = {**point.weights["a.w"], **change}

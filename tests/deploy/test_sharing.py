@@ -9,20 +9,24 @@ import torch
 from onnx import ModelProto, numpy_helper
 from torch import nn
 
-from shoestring.compress.slim.network import plain
+from shoestring.compress.lsq import plus
+from shoestring.compress.slim.network import beside, plain
 from shoestring.compress.slim.space import Shape, parse
 from shoestring.compress.slim.views import Views
 from shoestring.core.ladder import Point
+from shoestring.deploy.export import export
 from shoestring.deploy.grids import stored
+from shoestring.deploy.learned import realise
 from shoestring.deploy.materialise import materialise
 from shoestring.deploy.normal_form import violations
-from shoestring.deploy.sharing import share, with_codes_of
+from shoestring.deploy.sharing import moved_up_by, share, with_codes_of
 from shoestring.pipeline.ladder import layer_parts
 from shoestring.pipeline.original import Original, remade, resolve
 from shoestring.pipeline.post_training import eight_bit, outputs
 from shoestring.pipeline.samples import Samples
 
 NARROW = Shape(0.5, 1)
+LAYERS = ("blocks.0.depthwise.0", "blocks.0.project.0", "blocks.1.depthwise.0", "blocks.1.project.0")
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +133,82 @@ def test_another_weight_is_not_taken_for_a_part(built: dict) -> None:
     made = with_codes_of(codes, floats, graph, narrow.graph, parts)
     np.testing.assert_array_equal(stored(made)[name].weight, stored(graph)[name].weight)
     assert replace(wide, graph=floats).graph is floats
+
+
+@pytest.fixture(scope="module")
+def learned(tiny: str, inputs: list[np.ndarray]) -> dict:
+    """The tiny network and two inside of it on grids of 4 bits (8 at the ends), started and not trained."""
+    original = resolve(tiny, input="3x32x32")
+    assert original.model is not None
+    views = Views(original.model, parse("w=0.5,1:d=1:r=1"))
+    settings = {name: plus.parse("w4a4") for name in LAYERS} | {"stem.0": plus.parse("w8a8")}
+    settings["classifier"] = plus.parse("w3a4")
+    slimming = beside(views, plus.apply(views.gm, settings))
+    slimming.settle(inputs[:8])
+    slimming.freeze()
+    found: dict = {"bits": {name: setting.bits.weights for name, setting in settings.items()}}
+    for name, shape in (("wide", Shape()), ("half", Shape(0.5)), ("narrow", NARROW)):
+        small = slimming.at(shape, inputs[:8])
+        floats = export(small.bake(), (3, 32, 32))
+        found[name] = floats, dict(small.grids), layer_parts(views.at(shape).parts)
+    return found
+
+
+def test_learned_codes_are_packed_once_and_each_point_finds_its_part(learned: dict, inputs: list[np.ndarray]) -> None:
+    graphs = {name: realise(learned[name][0], learned[name][1]) for name in ("wide", "half", "narrow")}
+    moved = {name: moved_up_by(graph, learned[name][1]) for name, graph in graphs.items()}
+    assert moved["wide"]["blocks.0.project.0"] == 4
+    assert moved["wide"]["stem.0"] == 0
+    points = [(graphs[name], learned[name][2]) for name in ("narrow", "half", "wide")]
+    shared = share(graphs["wide"], points, learned["bits"])
+    assert shared.own == 0
+    sizes = {layer: stored(graphs["wide"])[layer].weight.size for layer in learned["bits"]}
+    packed = sum(size if learned["bits"][layer] == 8 else -(-size // 2) for layer, size in sizes.items())
+    arrays = [data for name, data in shared.members.items() if name.endswith(".npy")]
+    assert sum(map(len, arrays)) < packed + 200 * len(arrays)
+    for (graph, _), point in zip(points, shared.points, strict=True):
+        again = onnx.load_from_string(materialise(point, shared.members))
+        for layer, own in stored(graph).items():
+            np.testing.assert_array_equal(stored(again)[layer].weight, own.weight, layer)
+        np.testing.assert_array_equal(
+            outputs(again, "onnxruntime", inputs[:1]), outputs(graph, "onnxruntime", inputs[:1])
+        )
+    for name, (graph, parts) in zip(("narrow", "half", "wide"), points, strict=True):
+        for layer, own in stored(graph).items():  # the codes as NumPy cuts them
+            up = moved[name][layer]
+            codes = learned["wide"][1][layer].codes[parts[layer]].astype(np.int16) << up
+            np.testing.assert_array_equal(own.weight, codes, layer)
+
+
+def test_points_whose_codes_lie_elsewhere_in_their_bytes_share_them_too(
+    learned: dict, inputs: list[np.ndarray]
+) -> None:
+    wide = realise(*learned["wide"][:2])
+    low = realise(*learned["half"][:2], dict.fromkeys(learned["bits"], 1))
+    assert moved_up_by(low, learned["half"][1])["blocks.0.project.0"] == 1
+    shared = share(wide, [(low, learned["half"][2]), (wide, learned["wide"][2])], learned["bits"])
+    assert shared.own == 0
+    told = {name: part for name, part in shared.points[0].weights.items() if "bits" in part}
+    assert {part["shift"] for part in told.values()} == {1}
+    again = onnx.load_from_string(materialise(shared.points[0], shared.members))
+    np.testing.assert_array_equal(outputs(again, "onnxruntime", inputs[:1]), outputs(low, "onnxruntime", inputs[:1]))
+    unpacked = share(wide, [(low, learned["half"][2])])
+    assert unpacked.own == sum(stored(low)[name].weight.size for name, bits in learned["bits"].items() if bits < 8)
+
+
+def test_codes_of_a_part_do_not_move_up_on_their_own(built: dict) -> None:
+    """What is left of a weight may be small enough for it: its codes would be others than those of the whole."""
+    (wide, codes, _), (narrow, graph, parts) = built["wide"], built["narrow"]
+    small, floats = ModelProto(), ModelProto()
+    small.CopyFrom(codes)
+    floats.CopyFrom(wide.graph)
+    name = "blocks.0.project.0"
+    part = parts[name]
+    for model, share_ in ((small, 0.25), (floats, 0.25)):
+        for tensor in model.graph.initializer:
+            values = numpy_helper.to_array(tensor).copy()
+            if tensor.name.startswith(f"{name}.weight") and values.ndim == 4:
+                values[part] = (values[part] * share_).astype(values.dtype)
+                tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    made = with_codes_of(small, floats, graph, narrow.graph, {name: part})
+    np.testing.assert_array_equal(stored(made)[name].weight, stored(small)[name].weight[part])

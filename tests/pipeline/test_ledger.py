@@ -16,7 +16,7 @@ from shoestring.core.receipt import Step
 from shoestring.pipeline import ledger as module
 from shoestring.pipeline import untrained
 from shoestring.pipeline.asked import asked
-from shoestring.pipeline.ledger import ledger
+from shoestring.pipeline.ledger import brief, ledger
 from shoestring.pipeline.making import Made, make
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.request import Request
@@ -172,3 +172,13 @@ def test_real_times(making: Making, original: Original, brief) -> None:
     found = ledger(original, making(ZEROS), None, SIZE, quiet)
     assert len(found) == 4
     assert all(0 < step.latency_ms < 1000 for step in found)
+
+
+def test_in_brief(making: Making, kept: Callable[..., tuple[Step, ...]], original: Original) -> None:
+    """The same lines, for what was not made by `making`."""
+    made = making(ZEROS)
+    long = kept(made)
+    short = brief(original, made.dense, ("what was done", made.subject), SIZE, made.device, quiet)
+    assert [step.step for step in short] == ["original, fp32", "8 bits", "what was done"]
+    assert short[:2] == long[:2]
+    assert (short[-1].size_bytes, short[-1].latency_ms, short[-1].quality) == (SIZE, 2.0, long[-1].quality)

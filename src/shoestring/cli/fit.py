@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shoestring.cli.explain import require_cpu
-from shoestring.cli.methods import exits_of, read_bits, require_apart, space_of, with_bits
+from shoestring.cli.methods import beside, exits_of, read_bits, require_apart, space_of, with_bits
 from shoestring.cli.options import (
     Batch,
     BudgetText,
@@ -76,8 +76,9 @@ def fit(
     original's outputs; False shows the raw damage. Without `method` the planner chooses: not among methods of
     `without`; `rounds`: how often, without training, it plans anew around the network that came of a plan (default 1);
     with `method` or `ladder` both are refused. `seconds`: how long the receipt may time. `ladder`: how many operating
-    points the file is to have: an elastic network is trained, of which `method="slim:..."` says what may be smaller.
-    `method="exits:2"`: a network that inputs can leave early; some of the data is then held to decide when.
+    points the file is to have: an elastic network is trained, of which `method="slim:..."` says what may be smaller;
+    one method that prunes and one that learns bits may be given beside it. `method="exits:2"`: a network that inputs
+    can leave early; some of the data is then held to decide when.
 
     Returns the receipt and the plan; whether the budget holds is `.receipt.verdict`. With a range in the budget
     (`latency=0.5ms..3ms`): a fit for each of five budgets, in a folder, and their front. None in a process that
@@ -113,7 +114,7 @@ def fit(
     request = Request(
         out=Path(out) if out is not None else Path(f"{original.name}.shoe"),
         budget=limits,
-        methods=() if ladder or exits else methods,
+        methods=() if exits else beside(methods),
         recipe=Recipe(epochs=epochs, seed=seed, **(recipe or {})) if epochs else None,
         start=None if start is None else Path(start),
         runtime=runtime,

@@ -6,6 +6,8 @@ from pathlib import Path
 from shoestring.core.errors import BadInput
 from shoestring.core.schema import one_line, parse_json
 
+SLIM = "slim"
+
 
 def exits_of(methods: tuple[str, ...], ladder: int) -> str:
     """What `exits:` says of them, empty without; it goes with no other method. Raises BadInput."""
@@ -22,13 +24,10 @@ def exits_of(methods: tuple[str, ...], ladder: int) -> str:
 
 
 def space_of(methods: tuple[str, ...], ladder: int, front: bool) -> str:
-    """What `slim:` says of the space of a ladder; it goes with no other method. Raises BadInput."""
-    slim = [method for method in methods if method.partition(":")[0] == "slim"]
-    others = [method for method in methods if method not in slim]
+    """What `slim:` says of the space of a ladder. Raises BadInput."""
+    slim = [method for method in methods if method.partition(":")[0] == SLIM]
     if slim and not ladder:
         raise BadInput(f"--method {slim[0]}: makes operating points; add --ladder N, for example --ladder 5")
-    if ladder and others:
-        raise BadInput(f"--ladder: goes with --method slim only; leave {others[0]} out")
     if ladder and front:
         raise BadInput("--ladder: makes its own range of points; give plain limits, which the richest must hold")
     if len(slim) > 1:
@@ -36,11 +35,16 @@ def space_of(methods: tuple[str, ...], ladder: int, front: bool) -> str:
     return slim[0].partition(":")[2] if slim else ""
 
 
+def beside(methods: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that are about layers: beside a ladder, which `slim:` describes."""
+    return tuple(method for method in methods if method.partition(":")[0] != SLIM)
+
+
 def with_bits(methods: tuple[str, ...], bits: Mapping[str, str]) -> tuple[str, ...]:
     """The methods as they would be written with the bits of single layers behind those that know bits."""
     from shoestring.compress import METHODS  # as above
 
-    shaping = {name for name, method in METHODS.items() if method.CARD.prunes or method.CARD.reshapes}
+    shaping = {SLIM, *(name for name, method in METHODS.items() if method.CARD.prunes or method.CARD.reshapes)}
     known = [method for method in methods if method.partition(":")[0] not in shaping]
     if bits and not known:
         raise BadInput("--bits: belong to a method; add --method lsq+:w4a4")

@@ -4,7 +4,7 @@ A newcomer's method needs a CARD, a way to read its settings, the settings that 
 its counts, and `apply`. Everything else (planning, training, export, parity, receipt) is done by the rooms above.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -60,6 +60,9 @@ class Weight:
     groups: int = 1
 
 
+Take = Callable[[str, Tensor], Tensor]  # of what has the shape of a parameter by name, the part that a network has
+
+
 @dataclass
 class Applied:
     """A method at work on a model: what `train` receives as plain callbacks and `deploy` as precisions.
@@ -111,6 +114,13 @@ class Applied:
     def undecayed(self) -> frozenset[str]:
         """Names of parameters of `model` that weight decay must leave alone."""
         return frozenset()
+
+    def within(self, smaller: fx.GraphModule, take: Take) -> "Applied | None":
+        """The method at work on a network inside of this one, whose weights are parts of these as the method leaves
+        them: with what networks do not share, such as grids of activations, in modules that it puts into `smaller`, in
+        place. It is baked when `smaller` holds those weights. None when there is nothing of the kind."""
+        del smaller, take
+        return None
 
     def bake(self) -> nn.Module:
         """The plain module to export: parametrizations removed, values exactly as they were trained."""

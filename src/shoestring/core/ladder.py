@@ -12,7 +12,8 @@ from shoestring.core.schema import read
 class Point:
     """One operating point. `onnx`: the archive member with the graph. `weights`: tensor to
     `{"member": ..., "slice": [[start, stop], ...]}` for weights shared between points (integer, before scaling), or
-    also with `"bits": 2 | 4, "shift": ..., "shape": [...]` for int8 weights packed in the slice of a row of bytes.
+    also with `"bits": 2 | 4, "shift": ..., "shape": [...]` for int8 weights packed in the slice of a row of bytes, of
+    which a point may have a `"part": [[start, stop], ...]`.
     `scales`, `bias`: tensor to member, a point's own. `measured`: what was measured of it (ms, quality, MB), with
     the runtime it was measured on.
 

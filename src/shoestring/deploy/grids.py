@@ -42,10 +42,12 @@ def moved_up(
     scales: Mapping[str, np.float32],
     constants: Mapping[str, np.ndarray],
     reads: int,
+    most: int = 7,
 ) -> Grid:
     """The same values in the upper bits of a byte, with smaller scales. A bias is rounded to steps of s_x * s_w, which
     at 2 to 4 bits are a good part of an output's step; every bit that the codes move up halves them. `reads`: the
-    highest code of what the layers read; two products must still fit 16 bits (see `quantize.safe16_range`)."""
+    highest code of what the layers read; two products must still fit 16 bits (see `quantize.safe16_range`). `most`:
+    bits to move up by."""
     largest = int(np.abs(grid.codes.astype(np.int16)).max(initial=1))
     room = [127 // largest if (grid.codes == largest).any() else 128 // largest]
     if not (grid.codes.ndim > 2 and grid.codes.shape[1] == 1):  # depthwise layers are computed without pairs
@@ -54,9 +56,9 @@ def moved_up(
     for node in calls:
         if len(node.input) > 2 and node.input[2] in constants:
             steps = float(scales[node.name]) * grid.scales.astype(np.float64)
-            most = float((np.abs(constants[node.input[2]].ravel()) / steps).max(initial=0))
-            room.append(int(MAX_BIAS // max(most, 1)))
-    shift = max(min(room), 1).bit_length() - 1
+            far = float((np.abs(constants[node.input[2]].ravel()) / steps).max(initial=0))
+            room.append(int(MAX_BIAS // max(far, 1)))
+    shift = min(max(min(room), 1).bit_length() - 1, most)
     return Grid(grid.codes << shift, (grid.scales / 2**shift).astype(np.float32), grid.bits)
 
 
@@ -148,10 +150,10 @@ def stored(model: ModelProto) -> dict[str, Stored]:
     return found
 
 
-def put(model: ModelProto, layer: str, grid: Grid, bias: np.ndarray) -> None:
+def put(model: ModelProto, layer: str, grid: Grid, bias: np.ndarray, most: int = 7) -> None:
     """Stores `grid` (as the layer is: [out, in, ...]) and `bias` (float [out]) as the weight and bias of a `layer` of
-    `model` that is quantised already, in place. Codes of few bits move up in their byte as far as arithmetic allows. A
-    MatMul has no bias: what is given for one is left out."""
+    `model` that is quantised already, in place. Codes of few bits move up in their byte as far as arithmetic allows, by
+    `most` bits at most. A MatMul has no bias: what is given for one is left out."""
     constants = initialisers(model)
     makers = {name: node for node in model.graph.node for name in node.output}
     node = next(node for node in model.graph.node if node.name == layer)
@@ -164,7 +166,7 @@ def put(model: ModelProto, layer: str, grid: Grid, bias: np.ndarray) -> None:
     free.CopyFrom(node)
     free.input[:] = [*node.input[:2], named]
     grid = with_room(grid, [free], {layer: scale}, known)
-    grid = moved_up(grid, [free], {layer: scale}, known, highest_code(model, node, constants))
+    grid = moved_up(grid, [free], {layer: scale}, known, highest_code(model, node, constants), most)
     codes = np.rint(bias / (scale * grid.scales)).astype(np.int32)
     tensors = {weight.input[0]: oriented(node, grid.codes), weight.input[1]: grid.scales}
     if len(node.input) > 2 and node.input[2]:

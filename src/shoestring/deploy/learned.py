@@ -17,14 +17,17 @@ from shoestring.deploy.quantize import keep_float
 from shoestring.deploy.rewrite import attributes, drop_unused, infer, initialisers
 from shoestring.deploy.saturation import bound_codes
 
+_BYTE = 8
 
-def realise(graph: ModelProto, grids: Mapping[str, Grid]) -> ModelProto:
+
+def realise(graph: ModelProto, grids: Mapping[str, Grid], most: Mapping[str, int] | None = None) -> ModelProto:
     """A copy of `graph` (float weights equal to their grids' values, activations quantised) in which the layers of
     `grids` (layer to Grid) store their weight as int8 and their bias as int32 at float32(s_x * s_w).
 
     A ReLU or Clip that only quantisers read becomes a bound of their codes: rounding is monotone, so nothing changes,
-    and runtimes keep the integer kernel. Layers without a grid stay float. Raises BadInput for a grid without a layer,
-    of another shape or with other values than the graph, with codes beyond its bits, and for a layer that reads floats.
+    and runtimes keep the integer kernel. Layers without a grid stay float. Codes of few bits move up in their byte, by
+    `most` at most (layer to bits; as far as arithmetic allows without). Raises BadInput for a grid without a layer, of
+    another shape or with other values than the graph, with codes beyond its bits, and for a layer that reads floats.
     """
     result = ModelProto()
     result.CopyFrom(graph)
@@ -41,7 +44,8 @@ def realise(graph: ModelProto, grids: Mapping[str, Grid]) -> ModelProto:
     for weight, name in owners.items():
         own = [node for node in calls if node.input[1] == weight]
         roomy = with_room(grids[name], own, scales, constants)
-        roomy = moved_up(roomy, own, scales, constants, max(highest_code(result, node, constants) for node in own))
+        reads = max(highest_code(result, node, constants) for node in own)
+        roomy = moved_up(roomy, own, scales, constants, reads, (most or {}).get(name, _BYTE - 1))
         store_weight(result, own, roomy)
         for node in own:
             store_bias(result, node, scales[node.name] * roomy.scales, constants)

@@ -4,7 +4,7 @@ initialisers; and the way there for low-bit weights, which runtimes compute with
 
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,18 +101,26 @@ def read_npy(data: bytes) -> NDArray[Any]:
 
 def _values(point: Point, members: Mapping[str, bytes]) -> Iterator[tuple[str, NDArray[Any]]]:
     """(initialiser, value) pairs of everything that `point` puts into its graph."""
-    for name, part in point.weights.items():
-        array = read_npy(members[part["member"]])
-        if len(part["slice"]) > array.ndim or any(
-            not 0 <= start < stop <= size for (start, stop), size in zip(part["slice"], array.shape, strict=False)
-        ):
-            raise ValueError(f"the slice of {name[:60]!r} is outside of its member {list(array.shape)}")
-        cut = array[tuple(slice(start, stop) for start, stop in part["slice"])]
-        if "bits" in part and cut.dtype != np.uint8:
-            raise ValueError(f"tensor {name[:60]!r} is packed in {cut.dtype}, not in bytes")
-        yield name, unpack(cut, part["bits"], tuple(part["shape"])) << part["shift"] if "bits" in part else cut
+    for name, told in point.weights.items():
+        array = _cut(name, read_npy(members[told["member"]]), told["slice"])
+        if "bits" in told:
+            if array.dtype != np.uint8:
+                raise ValueError(f"tensor {name[:60]!r} is packed in {array.dtype}, not in bytes")
+            array = unpack(array, told["bits"], tuple(told["shape"]))
+            array = _cut(name, array, told.get("part", ())) << told["shift"]
+        yield name, array
     for name, member in [*point.scales.items(), *point.bias.items()]:
         yield name, read_npy(members[member])
+
+
+def _cut(name: str, array: NDArray[Any], ranges: Iterable[Sequence[int]]) -> NDArray[Any]:
+    """The part of `array` within [start, stop] along its first axes."""
+    found = tuple(slice(start, stop) for start, stop in ranges)
+    if len(found) > array.ndim or any(
+        not 0 <= one.start < one.stop <= size for one, size in zip(found, array.shape, strict=False)
+    ):
+        raise ValueError(f"the slice of {name[:60]!r} is outside of its member {list(array.shape)}")
+    return array[found]
 
 
 def _unpacked(name: str, part: Mapping[str, Any]) -> int:

@@ -5,8 +5,10 @@ of one weight (DESIGN of the `.shoe` ladder). What cannot be shared, because a r
 there, stays in the point's own graph.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import ModelProto, TensorProto
@@ -16,7 +18,7 @@ from shoestring.core.ladder import Point
 from shoestring.deploy.grids import Stored, put, stored
 from shoestring.deploy.materialise import npy_bytes
 from shoestring.deploy.normal_form import output_axis
-from shoestring.deploy.packing import shift_of
+from shoestring.deploy.packing import STORED, pack, packed_size, shift_of
 from shoestring.deploy.rewrite import initialisers, lean
 
 Part = tuple[slice, ...]  # of a weight, outputs first
@@ -41,7 +43,7 @@ def with_codes_of(
             continue
         grid = _grid(codes[name], part, factor)
         bias = ours[name].bias
-        put(result, name, grid, np.zeros(len(grid.codes)) if bias is None else bias)
+        put(result, name, grid, np.zeros(len(grid.codes)) if bias is None else bias, shift_of(codes[name].weight))
     return result
 
 
@@ -65,6 +67,17 @@ def _grid(wide: Stored, part: Part, factor: np.ndarray) -> Grid:
     return Grid((wide.weight >> shift)[part], np.maximum(scales, np.finfo(np.float32).tiny).astype(np.float32), 8)
 
 
+def moved_up_by(model: ModelProto, grids: Mapping[str, Grid]) -> dict[str, int]:
+    """Layer to the bits by which `deploy.learned.realise` moved the codes of its grid up. Points have codes in common
+    where all move as far (`most`)."""
+    found = stored(model)
+    return {
+        name: round(float(np.log2((grid.scales / found[name].scales).max())))
+        for name, grid in grids.items()
+        if name in found
+    }
+
+
 @dataclass(frozen=True)
 class Shared:
     """`points`: cheapest first, as given; `members`: name to bytes, graphs and codes; `own`: bytes of codes that are in
@@ -75,35 +88,81 @@ class Shared:
     own: int = 0
 
 
-def share(wide: ModelProto, points: Sequence[tuple[ModelProto, Mapping[str, Part]]]) -> Shared:
-    """What goes into a file. `points`: (graph in the normal form, layer to its part of the weight of `wide`)."""
-    codes = _int8(wide)
-    found: list[dict[str, tuple[str, Part]]] = []
+def share(
+    wide: ModelProto, points: Sequence[tuple[ModelProto, Mapping[str, Part]]], bits: Mapping[str, int] | None = None
+) -> Shared:
+    """What goes into a file. `points`: (graph in the normal form, layer to its part of the weight of `wide`). `bits`:
+    layer to the bits of its codes, which are packed where they are 2 to 4; points may have them moved up further or
+    less in their bytes."""
+    codes = {tensor: _Codes(*found, (bits or {}).get(found[0], 8)) for tensor, found in _int8(wide).items()}
+    found: list[dict[str, _Found]] = []
     own = 0
     for graph, parts in points:
-        same: dict[str, tuple[str, Part]] = {}
+        same: dict[str, _Found] = {}
         for tensor, (layer, array, axis) in _int8(graph).items():
             part = _oriented(parts[layer], axis) if layer in parts else None
-            there = codes.get(tensor)
-            if part is not None and there is not None and np.array_equal(there[1][part], array):
-                same[tensor] = layer, part
+            shift = codes[tensor].moved(part, array) if part is not None and tensor in codes else None
+            if part is not None and shift is not None:
+                same[tensor] = _Found(part, shift)
             else:
                 own += array.nbytes
         found.append(same)
-    boxes = {tensor: _box([same[tensor][1] for same in found if tensor in same]) for tensor in codes}
+    boxes = {tensor: _box([same[tensor].part for same in found if tensor in same]) for tensor in codes}
     used = {tensor: box for tensor, box in boxes.items() if box}
     names = {tensor: f"weights-{index:03d}.npy" for index, tensor in enumerate(used)}
-    members = {names[tensor]: npy_bytes(codes[tensor][1][box]) for tensor, box in used.items()}
+    members = {names[tensor]: npy_bytes(codes[tensor].stored(box)) for tensor, box in used.items()}
     told = []
     for index, ((graph, _), same) in enumerate(zip(points, found, strict=True)):
         name = f"point-{index}.onnx"
         members[name] = lean(_stripped(graph, set(same)))
         weights = {
-            tensor: {"member": names[tensor], "slice": _within(part, used[tensor])}
-            for tensor, (_, part) in same.items()
+            tensor: {"member": names[tensor], **codes[tensor].told(where, used[tensor])}
+            for tensor, where in same.items()
         }
         told.append(Point(onnx=name, weights=weights))
     return Shared(tuple(told), members, own)
+
+
+class _Found(NamedTuple):
+    """A part of a tensor, and how far its codes lie up in their bytes."""
+
+    part: Part
+    shift: int
+
+
+@dataclass(frozen=True)
+class _Codes:
+    """Of a layer of the wide network: int8 `array` as it lies there, outputs on `axis`, codes of `bits`."""
+
+    layer: str
+    array: np.ndarray
+    axis: int
+    bits: int
+
+    @property
+    def shift(self) -> int:
+        """How far up they lie; 0 for those that are stored as they are."""
+        return shift_of(self.array) if self.bits in STORED else 0
+
+    def moved(self, part: Part, own: np.ndarray) -> int | None:
+        """By how many bits this part of the codes has to be moved up to be `own`; None where that is something else."""
+        here = (self.array >> self.shift)[part].astype(np.int32)
+        tried = range(8) if self.bits in STORED else (0,)
+        return next((bits for bits in tried if np.array_equal(here << bits, own)), None)
+
+    def stored(self, box: Part) -> np.ndarray:
+        """What is written of them."""
+        here = (self.array >> self.shift)[box]
+        return pack(here, STORED[self.bits]) if self.bits in STORED else here
+
+    def told(self, found: _Found, box: Part) -> dict[str, Any]:
+        """Where a point finds its part in what `stored` gave: as `core.ladder.Point` has it."""
+        part, sizes = _within(found.part, box), [axis.stop - axis.start for axis in box]
+        if self.bits not in STORED:
+            return {"slice": part}
+        width = STORED[self.bits]
+        where = {"slice": [[0, packed_size(math.prod(sizes), width)]], "bits": width, "shift": found.shift}
+        return {**where, "shape": sizes, "part": part}
 
 
 def _int8(model: ModelProto) -> dict[str, tuple[str, np.ndarray, int]]:

@@ -29,6 +29,9 @@ MAX_POINTS = 64  # each is a session of its own when all are opened
 TEMPERATURES = (1e-3, 1e3)
 MANIFEST, RECEIPT, ORIGINAL = "manifest.json", "receipt.json", "original.onnx"
 _MAX_JSON = 2**22  # bytes of a manifest or a receipt
+_SHARED = {"member", "slice"}
+_PACKED = _SHARED | {"bits", "shift", "shape"}
+_WEIGHTS = (_SHARED, _PACKED, _PACKED | {"part"})  # what may be said of a point's weight
 _KEYS = {"schema", "preprocess", "labels", "points", "provenance", "members"}
 
 
@@ -208,11 +211,11 @@ def _check(contents: Contents) -> None:
 
 def _check_references(point: Point, members: Mapping[str, bytes]) -> None:
     for tensor, part in point.weights.items():
-        keys = set(part) - {"bits", "shift", "shape"} if isinstance(part, Mapping) and len(part) in (2, 5) else set()
-        if keys != {"member", "slice"} or not isinstance(part["member"], str):
+        if not isinstance(part, Mapping) or set(part) not in _WEIGHTS or not isinstance(part["member"], str):
             raise ValueError(f'weights of {tensor[:60]!r} are not {{"member": ..., "slice": ...}}')
-        if not isinstance(part["slice"], list | tuple) or not all(map(_is_range, part["slice"])):
-            raise ValueError(f"the slice of {tensor[:60]!r} is not a list of [start, stop]")
+        for ranges in (part["slice"], part.get("part", ())):
+            if not isinstance(ranges, list | tuple) or not all(map(_is_range, ranges)):
+                raise ValueError(f"the slice of {tensor[:60]!r} is not a list of [start, stop]")
         if "bits" in part and not (type(part["bits"]) is type(part["shift"]) is int and _is_shape(part["shape"])):
             raise ValueError(f"bits, shift and shape of {tensor[:60]!r} are not two numbers and a list of numbers")
     shared = [part["member"] for part in point.weights.values()]

@@ -70,7 +70,7 @@ def learn(  # noqa: PLR0913 - a stage of `fit`, handed what the stages before ma
     epochs = (recipe.epochs if recipe else 0.0) + (pruned.epochs if pruned else 0.0)
     if recipe is not None:
         told = {name: str(setting) for name, setting in settings.items()}
-        fitted = _fitting(recipe, bits)
+        fitted = fitting(recipe, bits)
         if not follow(original, student, applied, samples, fitted, Place(folder, told), report):
             return Learned(ModelProto(), bits, epochs, leader=False)
     report("exporting", 0.0)
@@ -94,7 +94,7 @@ def lowered(learned: Learned, device: Device) -> ModelProto:
     return low if times["low"] <= _SLOWER * times["dense"] else learned.graph
 
 
-def _fitting(recipe: Recipe, bits: Mapping[str, int]) -> Recipe:
+def fitting(recipe: Recipe, bits: Mapping[str, int]) -> Recipe:
     """`recipe` with the learning rate and the weight decay that the fewest bits of any layer ask for."""
     least = min(bits.values())
     rate = recipe.lr * (_RATE_8 if least == 8 else 1.0)

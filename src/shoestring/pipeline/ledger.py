@@ -1,10 +1,12 @@
 """The ledger: what each step of the way from the original to the file brought, in bytes, milliseconds and quality."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from onnx import ModelProto
 
+from shoestring.core.device import Device
 from shoestring.core.quality import distance
 from shoestring.core.receipt import Step
 from shoestring.deploy import runtimes
@@ -14,7 +16,7 @@ from shoestring.deploy.rewrite import lean
 from shoestring.pipeline.making import Made
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.planned import Planned
-from shoestring.pipeline.post_training import outputs
+from shoestring.pipeline.post_training import EightBit, outputs
 from shoestring.pipeline.receipt import Progress
 from shoestring.pipeline.stopwatch import against
 
@@ -60,18 +62,42 @@ def _steps(made: Made) -> str:
     return ", ".join([*(dict.fromkeys(methods) or ["bits by layer"]), *["trained"] * bool(trained)])
 
 
+def brief(
+    original: Original, dense: EightBit, last: tuple[str, ModelProto], size: int, device: Device, report: Progress
+) -> tuple[Step, ...]:
+    """The original in fp32, in dense 8 bits (`dense`), and `last`: what the way to the file's own graph is called, and
+    that graph. `size`: bytes of the file."""
+    report("ledger", 0.0)
+    lines = [_Line("8 bits", dense.build()), _Line(*last)]
+    return _timed(original, lines, [_bytes(lines[0].graph, {}), size], device, dense.held_out, report)
+
+
 def _measured(original: Original, made: Made, lines: list[_Line], size: int, report: Progress) -> tuple[Step, ...]:
-    device, held = made.device, made.dense.held_out
+    bits = made.network.bits if made.learned is None else made.learned.bits
+    ready = _ready(made)
+    sizes = [
+        size if line.graph is made.subject else _bytes(line.graph, bits if line.graph is ready else {})
+        for line in lines
+    ]
+    return _timed(original, lines, sizes, made.device, made.dense.held_out, report)
+
+
+def _timed(
+    original: Original,
+    lines: Sequence[_Line],
+    sizes: Sequence[int],
+    device: Device,
+    held: Sequence[np.ndarray],
+    report: Progress,
+) -> tuple[Step, ...]:
     graphs = {str(index): (line.graph, device.runtime) for index, line in enumerate(lines)}
     times, before = against(graphs, original.graph, device.threads)
     expected = outputs(original.graph, runtimes.STOCK[0], held)
     found = [Step("original, fp32", before, _bytes(original.graph, {}), 100.0)]
-    for index, line in enumerate(lines):
+    for index, (line, size) in enumerate(zip(lines, sizes, strict=True)):
         report("ledger", (index + 1) / (len(lines) + 1))
         moved = distance(outputs(line.graph, runtimes.STOCK[0], held), expected)[1].mean()
-        bits = made.network.bits if made.learned is None else made.learned.bits
-        weight = size if line.graph is made.subject else _bytes(line.graph, bits if line.graph is _ready(made) else {})
-        found.append(Step(line.step, times[str(index)], weight, 100 * (1 - float(moved)), line.kept, line.note))
+        found.append(Step(line.step, times[str(index)], size, 100 * (1 - float(moved)), line.kept, line.note))
     report("ledger", 1.0)
     return tuple(found)
 

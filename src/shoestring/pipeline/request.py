@@ -17,8 +17,8 @@ class Request:
     takes the fastest here. `seconds`: how long the receipt may time. `preprocess`, `labels`: go into the file.
     `reconstruct`: what no training makes up for is fitted layer by layer to the original's outputs. `rounds`: how often
     a plan that no training follows is made anew around the network that came of it. `ladder`: how many operating points
-    the file is to have, 0 for one network; `slim`: of what (`compress.slim`). `exits`: where it can be left early
-    (`compress.exits`), empty for nowhere."""
+    the file is to have, 0 for one network; `slim`: of what (`compress.slim`), beside which `methods` are at work.
+    `exits`: where it can be left early (`compress.exits`), empty for nowhere."""
 
     out: Path
     budget: Budget = field(default_factory=Budget)

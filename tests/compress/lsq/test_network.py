@@ -518,3 +518,95 @@ def test_bits_of_each_layer() -> None:
         assert int(path.rpartition("_")[2]) == quantiser.bits
     result.bake()
     assert {name: grid.bits for name, grid in result.grids.items()} == {n: s.bits.weights for n, s in given.items()}
+
+
+class Halves(nn.Module):
+    """`widths` channels: a stem, a depthwise layer, a residual and a head, of which half a network can be cut."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*normed(3, width), nn.ReLU())
+        self.depthwise = nn.Sequential(*normed(width, width, groups=width), nn.ReLU6())
+        self.project = nn.Sequential(*normed(width, width, 1))
+        self.head = nn.Linear(width, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        return self.head((x + self.project(self.depthwise(x))).mean((2, 3)))
+
+
+def first(values: Tensor, like: Tensor) -> Tensor:
+    return values[tuple(slice(size) for size in like.shape)]
+
+
+@pytest.mark.parametrize("text", ["lsq+:w4a4", "lsq+:w8a8", "lsq:w3a4:tensor"])
+def test_a_network_inside_has_codes_in_common_and_grids_of_its_own(text: str) -> None:
+    torch.manual_seed(0)
+    wide, narrow = captured(Halves(16)), captured(Halves(8))
+    result = settled(wide, text)
+    sizes = dict(narrow.named_parameters())
+    small = copy.deepcopy(narrow)
+    inner = result.within(small, lambda name, values: first(values, sizes[name]))
+    assert set(inner.settings) == set(result.settings)
+    assert not any(parametrize.is_parametrized(module) for module in small.modules())
+    large = {
+        name: getattr(result.model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in sizes
+    }
+
+    def fill() -> None:
+        with torch.no_grad():
+            for name, value in small.named_parameters():
+                if name in sizes:
+                    value.copy_(first(large[name], value))
+
+    fill()
+    inner.settle(noise(20, seed=1))
+    train(result, 6)
+    large = {
+        name: getattr(result.model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in sizes
+    }
+    fill()
+    inner.freeze()
+    x = [noise(1)[0].astype(np.float64)]
+    expected = run(copy.deepcopy(small).double(), x)
+    found = run(inner.bake().double(), x)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    result.bake()
+    for path, grid in inner.grids.items():
+        wide_grid = result.grids[path]
+        cut = tuple(slice(size) for size in grid.codes.shape)
+        np.testing.assert_array_equal(grid.codes, wide_grid.codes[cut], path)
+        assert grid.bits == wide_grid.bits
+        # What the two norms multiply by, and nothing else, is between the scales.
+        pairs = zip((small, result.model), (grid.scales, wide_grid.scales[cut[0]]), strict=True)
+        bare = [scales / factor(model, path)[: len(scales)] for model, scales in pairs]
+        np.testing.assert_allclose(*bare, rtol=1e-5)
+    steps = [float(quantiser.step.detach()) for of in (inner, result) for quantiser, _ in of.quantisers.values()]
+    assert len(set(steps)) == len(steps)
+
+
+def factor(model: fx.GraphModule, path: str) -> np.ndarray:
+    """Of the norm behind a layer, in NumPy."""
+    if not path.endswith(".0"):
+        return np.ones(1)
+    norm = model.get_submodule(path[:-1] + "1")
+    weight, variance = norm.weight.detach().double().numpy(), norm.running_var.double().numpy()
+    return weight / np.sqrt(variance + norm.eps)
+
+
+def test_only_what_is_left_of_the_layers_is_quantised_inside() -> None:
+    class Stem(nn.Module):
+        def __init__(self, stem: nn.Module, head: nn.Module) -> None:
+            super().__init__()
+            self.stem, self.head = stem, head
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.stem(x).mean((2, 3)))
+
+    torch.manual_seed(0)
+    whole = Halves(8)
+    result = settled(captured(whole), "lsq+:w4a4")
+    inner = result.within(captured(Stem(whole.stem, whole.head)), lambda name, values: values)
+    assert set(inner.settings) == {"stem.0", "head"}
+    with pytest.raises(BadInput, match="lsq: steps start from calibration inputs, and there are none"):
+        inner.settle([])

@@ -6,8 +6,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from shoestring.compress.slim.network import Slimming, apply, divergence, plain, resized
+from shoestring.compress.lsq import plus
+from shoestring.compress.magnitude import apply as pruned
+from shoestring.compress.magnitude import parse as zeros
+from shoestring.compress.slim.network import Slimming, apply, beside, divergence, plain, resized
 from shoestring.compress.slim.space import Shape, parse
+from shoestring.compress.slim.views import Views
 from shoestring.graph.capture import capture
 
 SHAPE = (3, 16, 16)
@@ -57,6 +61,14 @@ def test_before_widths_open_there_is_the_wide_one_alone(slimming: Slimming) -> N
     slimming.model.train()
     slimming.model(torch.randn(2, *SHAPE))
     assert slimming.penalty() == 0.0
+
+
+def test_networks_that_were_trained_before_are_open_from_the_start(slimming: Slimming) -> None:
+    again = beside(slimming.views, slimming.beside, ready=True)
+    for step in (lambda: None, lambda: again.on_step(0.0)):
+        step()
+        again.model.train()(torch.randn(2, *SHAPE))
+        assert again.penalty() > 0
 
 
 def test_in_eval_nothing_is_remembered(slimming: Slimming) -> None:
@@ -112,3 +124,72 @@ def test_sizes() -> None:
     half = resized(x, (3, 32, 32), 0.5)
     assert half.shape == (2, 3, 16, 16)
     assert half.mean() == pytest.approx(float(x.mean()), abs=0.02)
+
+
+def test_a_narrow_one_sees_the_masks_of_the_wide_one_and_nothing_behind_them_learns() -> None:
+    views = Views(capture(net(), SHAPE), parse("w=0.5,1:r=1"))
+    method = pruned(views.gm, {"3": zeros("4x1@50%:uniform")})
+    slimming = beside(views, method)
+    slimming.on_step(1.0)  # a step that sets masks
+    keep = method.masks["3"].keep
+    assert float(keep.float().mean()) == 0.5
+    x = torch.randn(4, *SHAPE)
+    slimming.model.train()
+    wide = slimming.model(x)
+    large = dict(views.gm.named_parameters())
+    weights = {name: value.detach().clone() for name, value in views.at(Shape(0.5)).weights(large).items()}
+    weights["3.weight"] = weights["3.weight"] * keep[:8, :8]
+    narrow = torch.func.functional_call(views.at(Shape(0.5)).gm.train(), weights, (x,))
+    expected = functional.kl_div(narrow.log_softmax(1), wide.softmax(1), reduction="batchmean")
+    found = slimming.penalty()
+    torch.testing.assert_close(found, expected)
+    found.backward()
+    gradient = dict(slimming.model.named_parameters())["gm.3.parametrizations.weight.original"].grad
+    assert gradient[:8, :8][keep[:8, :8]].abs().sum() > 0
+    assert gradient[~keep].abs().sum() == gradient[8:].abs().sum() == gradient[:, 8:].abs().sum() == 0
+    baked = slimming.bake()
+    assert not baked.get_parameter("3.weight")[~keep].any()
+
+
+def test_grids_of_each_are_parameters_and_all_have_gradients() -> None:
+    """Whatever is drawn: processes average the gradients of the same parameters."""
+    views = Views(capture(net(), SHAPE), parse("w=0.25,0.5,0.75,1:r=1"), 4)
+    slimming = beside(views, plus.apply(views.gm, dict.fromkeys(["0", "3", "7"], plus.parse("w4a4"))))
+    inputs = [np.random.default_rng(i).normal(0, 1, (1, *SHAPE)).astype(np.float32) for i in range(8)]
+    slimming.settle(inputs)
+    slimming.on_step(1.0)
+    assert len(slimming.model.own) == 3
+    learning = {name: p for name, p in slimming.model.named_parameters() if p.requires_grad}
+    steps = [name for name in learning if name.startswith("own.") and name.endswith("step")]
+    assert len(steps) == 3 * sum(name.endswith(".step") and name.startswith("gm.") for name in learning)
+    slimming.model.train()
+    loss = slimming.model(torch.randn(4, *SHAPE)).square().mean()
+    (loss + slimming.penalty()).backward()
+    assert all(parameter.grad is not None for parameter in learning.values())
+    drawn = [
+        any(p.grad.abs().sum() > 0 for p in module.parameters() if p.grad is not None) for module in slimming.model.own
+    ]
+    assert drawn[-1]  # the smallest, always
+    slimming.freeze()
+    assert not any(p.requires_grad for name, p in slimming.model.named_parameters() if name.endswith("offset"))
+
+
+def test_masks_are_computed_once_a_step() -> None:
+    views = Views(capture(net(), SHAPE), parse("w=0.5,1:r=1"))
+    method = pruned(views.gm, {"3": zeros("4x1@50%:uniform")})
+    slimming = beside(views, method)
+    slimming.on_step(1.0)
+    called: list[int] = []
+    method.masks["3"].register_forward_hook(lambda *_: called.append(1))
+    slimming.model.train()(torch.randn(2, *SHAPE))
+    slimming.penalty()
+    assert len(called) == 1
+
+
+def test_names_of_what_does_not_decay_are_those_of_the_model() -> None:
+    from shoestring.compress.ltp import blocks
+
+    views = Views(capture(net(), SHAPE), parse("w=0.5,1:r=1"))
+    slimming = beside(views, blocks.apply(views.gm, {"0": blocks.parse("4x1@50%")}))
+    assert slimming.undecayed() == {"gm.0.parametrizations.weight.original"}
+    assert slimming.undecayed() < dict(slimming.model.named_parameters()).keys()

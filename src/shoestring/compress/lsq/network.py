@@ -15,7 +15,7 @@ from shoestring.compress.lsq import initialise
 from shoestring.compress.lsq.activations import ActivationQuantiser, ByteGrid
 from shoestring.compress.lsq.settings import Lsq
 from shoestring.compress.lsq.weights import WeightQuantiser, adds_pairs
-from shoestring.compress.method import Applied
+from shoestring.compress.method import Applied, Take
 from shoestring.core.errors import BadInput
 from shoestring.core.grid import Grid
 from shoestring.graph.edges import Edge, edges, insert
@@ -48,19 +48,39 @@ class Quantised(Applied):
     def settle(self, inputs: Sequence[np.ndarray]) -> None:
         """Starts the grids from what the float network does with `inputs` (float32 [1, ...] each). Raises BadInput when
         there are none."""
+        self._start_edges(inputs)
+        for path in self.settings:
+            _weight_quantiser(_layer(self.model, path)).started.fill_(True)
+
+    def _start_edges(self, inputs: Sequence[np.ndarray]) -> None:
         if not inputs:
             raise BadInput("lsq: steps start from calibration inputs, and there are none; give some")
         self.model.eval()
+        for quantiser, _ in self.quantisers.values():
+            quantiser.sample.clear()  # of what went through before
         for index in range(0, len(inputs), _BATCH):
             self.model(torch.from_numpy(np.concatenate(inputs[index : index + _BATCH])))
         for quantiser, activated in self.quantisers.values():
             _start(quantiser, activated, next(iter(self.settings.values())))
-        for path in self.settings:
-            _weight_quantiser(_layer(self.model, path)).started.fill_(True)
 
     def freeze(self) -> None:
         for quantiser, _ in self.quantisers.values():
             quantiser.fix()
+
+    def within(self, smaller: fx.GraphModule, take: Take) -> "Quantised":
+        """Grids of activations of its own; codes and steps of weights are parts of these."""
+        modules = dict(smaller.named_modules())
+        settings = {path: setting for path, setting in self.settings.items() if path in modules}
+        norms = _norms(smaller, settings)
+        quantisers = _on_edges(smaller, settings)
+        return Within(smaller, settings=settings, norms=norms, quantisers=quantisers, whole=self, take=take)
+
+    @torch.no_grad()
+    def codes(self, path: str) -> tuple[Tensor, Tensor]:
+        """Of the weight of the module at `path`: int8 in its shape, and the step of each output."""
+        layer = _layer(self.model, path)
+        quantiser = _weight_quantiser(layer)
+        return quantiser.codes(before(layer, quantiser))
 
     @torch.no_grad()
     def bake(self) -> fx.GraphModule:
@@ -76,14 +96,35 @@ class Quantised(Applied):
                 make_plain(behind, behind.weight)
         for path in self.settings:
             layer = _layer(plain, path)
-            quantiser = _weight_quantiser(layer)
-            codes, steps = quantiser.codes(before(layer, quantiser))
-            make_plain(layer, codes * steps.reshape(-1, *[1] * (codes.ndim - 1)))
+            codes, steps = self.codes(path)
+            if parametrize.is_parametrized(layer):
+                make_plain(layer, layer.weight)
+            layer.weight.copy_(codes * steps.reshape(-1, *[1] * (codes.ndim - 1)))
             norm = plain.get_submodule(self.norms[path]) if path in self.norms else None
             self.grids[path] = _folded(codes, steps, norm, self.settings[path].bits.weights)
         plain = fold(plain)
         _mark(plain)
         return plain
+
+
+@dataclass
+class Within(Quantised):
+    """A network inside of the `whole` one: its weights are parts of that one's, its edges and batch norms its own."""
+
+    whole: Quantised = field(kw_only=True)
+    take: Take = field(kw_only=True)
+
+    @torch.no_grad()
+    def settle(self, inputs: Sequence[np.ndarray]) -> None:
+        """As `Quantised.settle`, of the edges."""
+        self._start_edges(inputs)
+
+    @torch.no_grad()
+    def codes(self, path: str) -> tuple[Tensor, Tensor]:
+        codes, steps = self.whole.codes(path)
+        spread = steps.reshape(-1, *[1] * (codes.ndim - 1)).expand_as(codes)
+        name = f"{path}.weight"
+        return self.take(name, codes), self.take(name, spread).flatten(1)[:, 0].clone()
 
 
 def quantised(model: fx.GraphModule, settings: Mapping[str, Lsq]) -> Quantised:
@@ -94,6 +135,16 @@ def quantised(model: fx.GraphModule, settings: Mapping[str, Lsq]) -> Quantised:
     for norm in set(norms.values()):
         layers = [_layer(model, path) for path, behind in norms.items() if behind == norm]
         _make_positive(layers, model.get_submodule(norm))
+    quantisers = _on_edges(model, settings)
+    for path, setting in settings.items():
+        layer = _layer(model, path)
+        parametrize.register_parametrization(layer, "weight", _started_at(layer, setting), unsafe=True)
+    return Quantised(model, settings=settings, norms=norms, quantisers=quantisers)
+
+
+def _on_edges(model: fx.GraphModule, settings: Mapping[str, Lsq]) -> dict[str, tuple[ActivationQuantiser, bool]]:
+    """Puts quantisers on the edges of `model`, in place: path to each, and whether an activation function wrote the
+    edge."""
     found = edges(model, {path: setting.bits.activations for path, setting in settings.items()})
     activated: dict[nn.Module, bool] = {}
 
@@ -102,11 +153,7 @@ def quantised(model: fx.GraphModule, settings: Mapping[str, Lsq]) -> Quantised:
         return quantiser
 
     made = insert(model, found, make)
-    for path, setting in settings.items():
-        layer = _layer(model, path)
-        parametrize.register_parametrization(layer, "weight", _started_at(layer, setting), unsafe=True)
-    quantisers = {path: (quantiser, activated[quantiser]) for path, quantiser in made.items()}
-    return Quantised(model, settings=settings, norms=norms, quantisers=quantisers)
+    return {path: (quantiser, activated[quantiser]) for path, quantiser in made.items()}
 
 
 def _norms(model: fx.GraphModule, paths: Mapping[str, Lsq]) -> dict[str, str]:

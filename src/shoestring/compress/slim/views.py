@@ -37,16 +37,19 @@ class View:
 
     def weights(self, large: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The parameters, as views into those of the large network."""
-        return {
-            name: large[name].take(part.to(large[name].device)) if isinstance(part, Tensor) else large[name][part]
-            for name, part in self.parts.items()
-        }
+        return {name: self.take(name, large[name]) for name in self.parts}
+
+    def take(self, name: str, whole: Tensor) -> Tensor:
+        """The part of what has the shape of the large network's parameter of this name."""
+        part = self.parts[name]
+        return whole.take(part.to(whole.device)) if isinstance(part, Tensor) else whole[part]
 
 
 class Views:
     """`gm`: the large network (captured, batch norms in place), each set of channels that depend on one another in the
-    order of what they are worth, so that the first ones are kept. `fixed`: layers whose outputs cannot go, each to why.
-    Raises BadInput where `space` asks for what the network does not have."""
+    order of what they are worth, so that the first ones are kept. `multiple`: of widths; blocks of weights that divide
+    it are not cut. `fixed`: layers whose outputs cannot go, each to why. Raises BadInput where `space` asks for
+    what the network does not have."""
 
     def __init__(self, gm: fx.GraphModule, space: Space, multiple: int = MULTIPLE):
         self._multiple, self.shape = multiple, captured_shape(gm)
@@ -67,6 +70,12 @@ class Views:
         if key not in self._known:
             self._known[key] = self._made(key)
         return self._known[key]
+
+    def holding(self, gm: fx.GraphModule) -> "Views":
+        """The same networks inside of `gm`: this large one with other weights."""
+        found = copy.copy(self)
+        found.gm = gm
+        return found
 
     def _made(self, shape: Shape) -> View:
         small = _numbered(self.gm)
@@ -194,9 +203,10 @@ def _numbered(gm: fx.GraphModule) -> fx.GraphModule:
     """A copy in float64 whose parameters hold the number of each element, so that whatever surgery does to them can be
     read off what is left."""
     copied = copy.deepcopy(gm).double()
-    with torch.no_grad():
-        for parameter in copied.parameters():
-            parameter.copy_(torch.arange(parameter.numel(), dtype=torch.float64).view_as(parameter))
+    for parameter in copied.parameters():  # laid out in one way, whenever that happens: sums then have one order
+        parameter.data = torch.arange(parameter.numel(), dtype=torch.float64, device=parameter.device).view(
+            parameter.shape
+        )
     return copied
 
 
