@@ -1,0 +1,1 @@
+"""Self-supervised objectives, their loop, and what features are judged by."""
