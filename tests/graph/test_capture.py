@@ -198,5 +198,5 @@ def test_a_network_that_knows_why_it_has_no_graph_says_so_itself() -> None:
                 raise BadInput("refusing: it has no graph")
             return self.fc(x)
 
-    with pytest.raises(BadInput, match="^refusing: it has no graph$"):
+    with pytest.raises(BadInput, match=r"^refusing: it has no graph$"):
         capture(Refusing(), (4,))

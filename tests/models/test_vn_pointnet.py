@@ -90,8 +90,8 @@ def test_trained_on_one_pose_it_knows_shapes_in_every_pose() -> None:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d):
             module.momentum = 0.5  # the run is shorter than the memory of the default
-    optimiser = torch.optim.Adam(model.parameters(), 0.02)
-    for _ in range(20):
+    optimiser = torch.optim.Adam(model.parameters(), 0.005)
+    for _ in range(30):
         optimiser.zero_grad()
         torch.nn.functional.cross_entropy(model(clouds), labels).backward()
         optimiser.step()

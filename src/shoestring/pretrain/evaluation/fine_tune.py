@@ -72,13 +72,18 @@ def fine_tune_scores(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(split.seed)
             model = make(split.seed)
+        _require(model, clouds[split.train[:1]], labels[np.concatenate([split.train, split.test])])
         data = Augmented(clouds[split.train], labels[split.train], turn, seed=split.seed)
         train(model, data, replace(recipe, seed=split.seed, distil=0.0))
         logits = predict(model, clouds[split.test])
-        if labels[split.test].max() >= logits.shape[1] or labels[split.test].min() < 0:
-            raise BadInput(f"fine-tune: labels reach beyond the {logits.shape[1]} classes of the network")
         scores.append(100 * float((logits.argmax(1) == labels[split.test]).mean()))
     return np.array(scores)
+
+
+def _require(model: nn.Module, cloud: ndarray, labels: ndarray) -> None:
+    classes = predict(model, cloud).shape[1]
+    if labels.min() < 0 or labels.max() >= classes:
+        raise BadInput(f"fine-tune: labels {labels.min()} to {labels.max()} do not fit a network of {classes} classes")
 
 
 @torch.no_grad()
