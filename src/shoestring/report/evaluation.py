@@ -12,7 +12,7 @@ from shoestring.report.terminal import Cell, print_fact, print_line, print_table
 from shoestring.report.wording import NONE, capital, device_facts, fixed, interval, number, shorten
 
 _WORTH = ["protocol", ">mean", ">95 %", ">n", ">seeds"]
-_COSTS = [">parameters", ">MACs", ">ms", ">ms p90", ">peak MB", ">NetScore+"]
+_COSTS = [">parameters", ">MACs", ">ms", ">p90", ">peak MB", ">NetScore+"]
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
