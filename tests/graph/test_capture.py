@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from shoestring.core.errors import BadInput
@@ -185,3 +185,18 @@ def test_a_changed_graph_gets_its_new_shapes() -> None:
     gm.set_submodule("0", nn.Conv2d(3, 6, 5))
     shapes = [tuple(node.meta["tensor_meta"].shape) for node in reshaped(gm).graph.nodes if node.op == "call_module"]
     assert shapes == [(1, 6, 4, 4), (1, 6, 4, 4)]
+
+
+def test_a_network_that_knows_why_it_has_no_graph_says_so_itself() -> None:
+    class Refusing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 2)
+
+        def forward(self, x):
+            if isinstance(x, fx.Proxy):
+                raise BadInput("refusing: it has no graph")
+            return self.fc(x)
+
+    with pytest.raises(BadInput, match=r"^refusing: it has no graph$"):
+        capture(Refusing(), (4,))

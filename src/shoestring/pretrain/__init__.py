@@ -1,4 +1,4 @@
-"""Self-supervised learning of encoders of point clouds: one file an objective, and what they share.
+"""Self-supervised learning of encoders of point clouds: objectives, their loop, and what features are judged by.
 
 Arrays in, plain files out; `points` reads clouds and the command line brings the two together.
 """
