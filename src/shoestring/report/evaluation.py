@@ -43,7 +43,7 @@ def evaluation_html(evaluation: Evaluation, pictures: Mapping[str, Markup] | Non
         evaluation.title,
         header("evaluation", evaluation.title, evaluation.data),
         facts(_numbers(evaluation)),
-        *(_protocol(evaluation, number_, name) for number_, name in enumerate(evaluation.protocols)),
+        columns(*(_protocol(evaluation, index, name) for index, name in enumerate(evaluation.protocols))),
         _pictures(pictures or {}),
         _table(evaluation),
         columns(
