@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from shoestring.core.errors import BadInput
@@ -196,3 +196,18 @@ def test_operators_are_nodes_of_their_own_name() -> None:
     assert named[:5] == ["farthest", "take", "nearest", "take_1", "take_2"]
     shapes = {node.name: tuple(node.meta["tensor_meta"].shape) for node in gm.graph.nodes if node.name in named}
     assert shapes["farthest"] == (1, 32) and shapes["nearest"] == (1, 32, 4) and shapes["take_2"] == (1, 32, 4, 16)
+
+
+def test_a_network_that_knows_why_it_has_no_graph_says_so_itself() -> None:
+    class Refusing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 2)
+
+        def forward(self, x):
+            if isinstance(x, fx.Proxy):
+                raise BadInput("refusing: it has no graph")
+            return self.fc(x)
+
+    with pytest.raises(BadInput, match=r"^refusing: it has no graph$"):
+        capture(Refusing(), (4,))

@@ -137,6 +137,39 @@ def test_the_penalty_is_part_of_the_loss(little: SimpleNamespace) -> None:
     assert model.get_submodule("6").bias.norm() < 0.2 * free.get_submodule("6").bias.norm()
 
 
+def test_a_loss_of_its_own_needs_no_labels_and_no_teacher(little: SimpleNamespace) -> None:
+    data = little.Noise(labelled=False)
+    data.inputs = data.inputs.reshape(46, -1)
+    model, seen = nn.Linear(192, 4), list[Tensor]()
+
+    def loss(inputs: Tensor, labels: Tensor) -> Tensor:
+        seen.append(labels)
+        return (model(inputs) - 3).square().mean()
+
+    history = train(model, data, Recipe(10, batch=8, lr=0.01), Hooks(loss=loss)).history
+    assert history[-1] < history[0] / 4
+    assert len(seen) == 50
+
+
+def test_after_an_epoch_it_is_asked_what_to_say(little: SimpleNamespace) -> None:
+    losses, told = list[tuple[float, ...]](), list[str]()
+
+    def glance(found: Any) -> str:
+        losses.append(tuple(found))
+        torch.rand(3)  # changes nothing
+        return f"glance {len(found)}"
+
+    model, other = little.network(), little.network()
+    trained = train(
+        model, little.Noise(), Recipe(3, batch=8), Hooks(on_epoch=glance), progress=lambda t, _: told.append(t)
+    )
+    assert losses == [trained.history[:1], trained.history[:2], trained.history]
+    assert told[-1] == f"training, epoch 3 of 3, loss {trained.history[-1]:.3f}, glance 3"
+    assert not any("glance 3" in text for text in told[:-1])
+    train(other, little.Noise(), Recipe(3, batch=8))
+    assert same(model, other)
+
+
 def test_the_same_seed_gives_the_same_and_leaves_the_callers_numbers_alone(little: SimpleNamespace) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)

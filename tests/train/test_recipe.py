@@ -49,6 +49,7 @@ def test_the_last_share_is_frozen(frozen: float, step: int) -> None:
         {"distil": -0.1},
         {"feature_weight": math.nan},
         {"seed": -1},
+        {"optimiser": "lion"},
     ],
     ids=str,
 )

@@ -54,6 +54,26 @@ def test_ten_steps() -> None:
         np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-12)
 
 
+def test_ten_steps_of_adamw() -> None:
+    """Loshchilov and Hutter 2019, algorithm 2: decay apart from the gradient, moments corrected for their start."""
+    recipe = Recipe(epochs=2, lr=0.02, momentum=0.8, weight_decay=0.1, ema=0, optimiser="adamw")
+    model = linear()
+    values = [p.detach().numpy().copy() for p in model.parameters()]
+    first, second = [np.zeros_like(v) for v in values], [np.zeros_like(v) for v in values]
+    run = started(model, recipe)
+    for step in range(10):
+        rate = recipe.rate(step, 10)
+        for i, decay in enumerate((0.1, 0.0)):
+            gradient = GRADIENTS[step][i]
+            first[i] = 0.8 * first[i] + 0.2 * gradient
+            second[i] = 0.999 * second[i] + 0.001 * gradient**2
+            ahead, size = first[i] / (1 - 0.8 ** (step + 1)), second[i] / (1 - 0.999 ** (step + 1))
+            values[i] -= rate * (ahead / (np.sqrt(size) + 1e-8) + decay * values[i])
+        run.advance(slope(model, step))
+    for found, expected in zip(model.parameters(), values, strict=True):
+        np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-10)
+
+
 def test_without_an_average_the_last_weights_stay() -> None:
     model = linear()
     run = started(model, Recipe(2, ema=0))

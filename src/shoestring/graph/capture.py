@@ -137,6 +137,8 @@ def _trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
             culprits = set(tracer.inside[-1:]) - whole
             whole |= culprits
             if not culprits or _hide_all_layers(model, whole):
+                if isinstance(error, BadInput):
+                    raise  # a network that knows why it has no graph says so itself
                 raise BadInput(
                     f"capture: cannot trace {_told(error)}; move this code into a submodule of its own, without layers"
                 ) from error

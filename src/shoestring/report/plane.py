@@ -34,11 +34,11 @@ class Plane:
 
     def grid(self, across: str, up: str) -> Iterator[Markup]:
         """Round numbers along both axes, and what the axes are called."""
-        for value in _marks(*self._across):
+        for value in marks(*self._across):
             x, _ = self.at(value, 0)
             yield line(x, _TOP, x, _BOTTOM, "grid")
             yield words(x, _BOTTOM + 20, f"{value:g}", "quiet", "middle")
-        for value in _marks(*self._up):
+        for value in marks(*self._up):
             _, y = self.at(0, value)
             yield line(_LEFT, y, _RIGHT, y, "grid")
             yield words(_LEFT - 1, y + 5, f"{value:g}", "quiet", "end")
@@ -102,7 +102,7 @@ def _between(value: float, ends: tuple[float, float], start: float, end: float) 
     return start + (value - low) / (high - low) * (end - start)
 
 
-def _marks(low: float, high: float) -> list[float]:
+def marks(low: float, high: float) -> list[float]:
     """Round numbers between two ends, four to nine of them."""
     power = 10.0 ** math.floor(math.log10(high - low) - 1)
     step = next(s * p for p in (power, 10 * power) for s in _STEPS if (high - low) / (s * p) <= 8)

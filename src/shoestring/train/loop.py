@@ -50,22 +50,22 @@ def train(  # noqa: PLR0913 - the flow of `fit` hands over everything here, once
 ) -> Trained:
     """Trains `model` in place on `data`; at the end it holds the averaged weights, in eval mode, where it was.
 
-    `teacher`: the original, set to eval mode; None learns from labels alone. `folder`: where a checkpoint is kept,
-    written after every epoch and every two minutes; a run found there is continued and gives bit for bit what it would
-    have given uninterrupted on as many processes and threads. `identity`: JSON values that say what run this is (model,
-    method, data). What a step draws at random depends on the seed, the step and the process only. Under `torchrun` the
-    processes share each batch (`train.processes`), and process 0 writes and reports.
+    `teacher`: the original, set to eval mode; None learns from labels alone, or by the loss that `hooks` has. `folder`:
+    where a checkpoint is kept, written after every epoch and every two minutes; a run found there is continued and
+    gives bit for bit what it would have given uninterrupted on as many processes and threads. `identity`: JSON values
+    that say what run this is (model, method, data). What a step draws at random depends on the seed, the step and the
+    process only. Under `torchrun` the processes share each batch (`train.processes`), and process 0 writes and reports.
 
     Raises BadInput when there is nothing to learn from or nothing to train, when `batch` does not divide by the number
     of processes, when `folder` holds another run, and when the loss is no longer finite; the last good checkpoint then
     stays.
     """
-    world = join()
-    _require(data, recipe, teacher, world)
+    world, hooks = join(), hooks or Hooks()
+    _require(data, recipe, hooks, teacher, world)
     networks = [model] if teacher is None else [model, teacher]
     home = next((parameter.device for parameter in model.parameters()), world.device)
     layout = _place(networks, data, world)
-    run = Run(_awake(model, recipe.norms), recipe, hooks or Hooks(), steps_per_epoch(data, recipe.batch), world)
+    run = Run(_awake(model, recipe.norms), recipe, hooks, steps_per_epoch(data, recipe.batch), world)
     known = {**(identity or {}), "recipe": asdict(recipe), "inputs": len(data)}
 
     def save() -> None:
@@ -79,8 +79,8 @@ def train(  # noqa: PLR0913 - the flow of `fit` hands over everything here, once
         save()  # a place that cannot be written is found out now
 
     devices = [world.device] if world.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), criterion(model, teacher, recipe) as loss:
-        _steps(run, _batches(run, data, layout), loss, save, progress if world.leader else None)
+    with torch.random.fork_rng(devices), criterion(model, teacher, recipe) as usual:
+        _steps(run, _batches(run, data, layout), hooks.loss or usual, save, progress if world.leader else None)
     run.finish()
     world.wait()  # the checkpoint is on disk before anybody goes on
     lay_out(networks, torch.contiguous_format)
@@ -89,11 +89,13 @@ def train(  # noqa: PLR0913 - the flow of `fit` hands over everything here, once
     return Trained(tuple(run.history), run.seconds, world.leader)
 
 
-def _require(data: Batches, recipe: Recipe, teacher: nn.Module | None, world: World) -> None:
+def _require(data: Batches, recipe: Recipe, hooks: Hooks, teacher: nn.Module | None, world: World) -> None:
     if len(data) < world.size:
         raise BadInput(f"data: has {len(data)} inputs; training needs at least {world.size}, one for each process")
     if recipe.batch % world.size:
         raise BadInput(f"batch: {recipe.batch} inputs cannot be shared by {world.size} processes; give a multiple")
+    if hooks.loss is not None:
+        return
     if teacher is None and not data.labelled:
         raise BadInput("data: has no labels and there is no teacher; give labelled data or the original as teacher")
     if not data.labelled and recipe.distil < 1:
@@ -134,7 +136,7 @@ def _steps(
 ) -> None:
     """The steps that are left, and what happens between them."""
     saved = reported = time.monotonic()
-    began = saved - run.seconds
+    began, note = saved - run.seconds, ""
     for step, inputs, labels in batches:
         torch.manual_seed(_seed(run.recipe.seed, step, run.world.rank))
         if step == run.freezes:
@@ -149,9 +151,10 @@ def _steps(
                 f"training: the loss is no longer finite in epoch {epoch}; try a smaller --lr than {run.recipe.lr:g} "
                 "(what was kept before stays)"
             )
+        if ended and run.world.leader:
+            note = run.hooks.on_epoch((*run.history, run.mean_loss()))
         if report and (ended or now - reported > REPORT_SECONDS):
-            text = f"training, epoch {epoch} of {math.ceil(run.recipe.epochs)}, loss {run.mean_loss():.3f}"
-            report(text, run.step / run.total)
+            report(_told(run, epoch, note), run.step / run.total)
             reported = now
         if ended:
             run.end_epoch()
@@ -160,6 +163,12 @@ def _steps(
             saved = now
     if not run.frozen:
         run.freeze()
+
+
+def _told(run: Run, epoch: int, note: str) -> str:
+    """How it goes, in a line."""
+    text = f"training, epoch {epoch} of {math.ceil(run.recipe.epochs)}, loss {run.mean_loss():.3f}"
+    return f"{text}, {note}" if note else text
 
 
 def _seed(*parts: int) -> int:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from shoestring.core.errors import BadInput
 
+OPTIMISERS = ("sgd", "adamw")
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with Nesterov momentum; the rate rises linearly, then falls as a cosine, step by step.
+    """SGD with Nesterov momentum, or AdamW; the rate rises linearly, then falls as a cosine, step by step.
 
     `epochs`: passes over the data, above 0; 0.25 is a quarter of one. `batch`: inputs a step, over all processes.
     `lr`: the highest learning rate. `weight_decay`: of weights; vectors never decay (`train.groups`). `warmup`: share
@@ -17,7 +19,8 @@ class Recipe:
     statistics from the batches; False keeps those they have and normalises by them, which suits a few hundred inputs.
     `distil`: the teacher's part of the loss, 1 for the teacher alone, 0 for labels alone; without a teacher labels are
     all there is. `temperature`: of both soft maxima. `features`: names of modules whose outputs follow the teacher's,
-    with `feature_weight` times their loss. `seed`: of what training draws (dropout). Raises BadInput for a value out of
+    with `feature_weight` times their loss. `seed`: of what training draws (dropout). `optimiser`: sgd, or adamw
+    (Loshchilov and Hutter 2019, arXiv 1711.05101), whose first beta is `momentum`. Raises BadInput for a value out of
     range.
     """
 
@@ -35,8 +38,11 @@ class Recipe:
     features: tuple[str, ...] = ()
     feature_weight: float = 1.0
     seed: int = 0
+    optimiser: str = "sgd"
 
     def __post_init__(self) -> None:
+        if self.optimiser not in OPTIMISERS:
+            raise BadInput(f"optimiser: {self.optimiser!r} is not known; write one of {', '.join(OPTIMISERS)}")
         for name in ("batch", "seed"):
             if not isinstance(getattr(self, name), int):
                 raise BadInput(f"{name}: {getattr(self, name)!r} is not a whole number; write one")

@@ -1,7 +1,7 @@
 """A run: everything that changes from step to step, which is also everything a checkpoint holds."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,24 @@ class Hooks:
     """What a method wants of training. `penalty`: added to the loss of a step. `on_step`: called after each step with
     the share of the run that is done. `freeze`: called once, before the last phase; a parameter it takes the gradient
     from stays as it is. A run that is continued calls these two again, then restores parameters and buffers.
-    `undecayed`: names of parameters that weight decay leaves alone."""
+    `undecayed`: names of parameters that weight decay leaves alone. `loss`: of (inputs, labels), in place of that of
+    the labels and the teacher; it runs the model itself. `on_epoch`: called in the process that reports, with the mean
+    loss of each epoch that ended, before the checkpoint of the last; what it returns is said beside the loss. It may
+    draw random numbers and run the model, and must leave it as it was."""
 
     penalty: Callable[[], Tensor | float] = lambda: 0.0
     on_step: Callable[[float], object] = lambda progress: None
     freeze: Callable[[], object] = lambda: None
     undecayed: Collection[str] = ()
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None
+    on_epoch: Callable[[Sequence[float]], str] = lambda losses: ""
+
+
+def optimiser(policy: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's, over groups of parameters that say how they decay."""
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(policy, recipe.lr, betas=(recipe.momentum, 0.999))
+    return torch.optim.SGD(policy, recipe.lr, recipe.momentum, nesterov=recipe.momentum > 0)
 
 
 class Run:
@@ -43,7 +55,7 @@ class Run:
         policy = groups(model, recipe.weight_decay, self.hooks.undecayed)
         if not policy:
             raise BadInput("model: none of its parameters requires a gradient; there is nothing to train")
-        self.optimiser = torch.optim.SGD(policy, recipe.lr, recipe.momentum, nesterov=recipe.momentum > 0)
+        self.optimiser = optimiser(policy, recipe)
         self.parameters = dict(model.named_parameters())
         self.average = {name: p.detach().clone() for name, p in self.parameters.items() if recipe.ema}
 

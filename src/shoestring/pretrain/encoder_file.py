@@ -1,0 +1,46 @@
+"""An encoder as plain files: NAME.safetensors holds the weights, NAME.json what they are and where they come from."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+
+from shoestring.core.errors import BadInput
+from shoestring.deploy.archive import write_file
+from shoestring.models.point_vit import PointViT
+from shoestring.models.weights import load_weights
+
+SCHEMA = 1
+
+
+def save_encoder(path: Path, encoder: PointViT, about: Mapping[str, Any]) -> None:
+    """Writes both files, each in one step, the weights last. `about`: JSON values; `schema`, `model` and `encoder`, the
+    arguments that build it, are added. Raises BadInput for another suffix or a place that cannot be written."""
+    require_name(path)
+    described = {"schema": SCHEMA, "model": "point_vit", "encoder": encoder.settings, **about}
+    write_file(path.with_suffix(".json"), (json.dumps(described, indent=1) + "\n").encode())
+    state = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
+    write_file(path, save({name: value for name, value in state.items() if not name.startswith("head.")}))
+
+
+def load_encoder(path: str | Path) -> tuple[PointViT, dict[str, Any]]:
+    """The encoder in eval mode, and what its JSON says. Raises BadInput for files that are missing or do not fit."""
+    path = Path(path)
+    require_name(path)
+    about = path.with_suffix(".json")
+    try:
+        described = json.loads(about.read_text())
+        encoder = PointViT(**described["encoder"])
+    except FileNotFoundError:
+        raise BadInput(f"encoder: {about} is missing; it lies beside the weights that pretrain writes") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"encoder: {about} does not describe one ({error}); give a file that pretrain wrote") from None
+    load_weights(encoder, path)
+    return encoder.eval(), described
+
+
+def require_name(path: Path) -> None:
+    if path.suffix != ".safetensors":
+        raise BadInput(f"encoder: {path.name} is not the name of one; write NAME.safetensors")

@@ -1,0 +1,67 @@
+"""The rotation protocol z/z, z/SO(3), SO(3)/SO(3): what a probe is worth on shapes turned in ways it was or was not
+trained on (Esteves et al. 2018, arXiv 1711.06721; Deng et al. 2021, arXiv 2104.12229, section 5).
+
+"z" is a turn about the vertical, whichever axis that is in the data; SO(3) is any turn.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy import ndarray
+
+from shoestring.core.errors import BadInput
+from shoestring.pretrain.evaluation.splits import Split
+
+Features = Callable[[ndarray], ndarray]
+Probe = Callable[[ndarray, ndarray, Sequence[Split]], ndarray]
+PROTOCOLS = (("z", "z"), ("z", "SO3"), ("SO3", "SO3"))
+
+
+def rotations(kind: str, count: int, random: np.random.Generator, up: int = 1) -> ndarray:
+    """`count` random rotation matrices float64 [count, 3, 3], uniform on the circle about axis `up` ("z") or on all
+    rotations ("SO3": unit quaternions of normal numbers, Shoemake 1992). Raises BadInput for another `kind`."""
+    if kind == "SO3":
+        w, x, y, z = _unit(random.standard_normal((count, 4))).T
+    elif kind == "z":
+        half = random.uniform(0, np.pi, count)
+        quaternion = np.zeros((4, count))
+        quaternion[0], quaternion[1 + up] = np.cos(half), np.sin(half)
+        w, x, y, z = quaternion
+    else:
+        raise BadInput(f"rotation: {kind!r} is not known; write z or SO3")
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.moveaxis(np.array(rows), 2, 0)
+
+
+def turned(clouds: ndarray, kind: str, seed: int, up: int = 1) -> ndarray:
+    """`clouds` float [n, N, 3], each turned by a rotation of its own about its mean; float32."""
+    clouds = np.asarray(clouds, np.float64)
+    turns = rotations(kind, len(clouds), np.random.default_rng((seed, 3)), up)
+    middle = clouds.mean(1, keepdims=True)
+    return ((clouds - middle) @ turns.transpose(0, 2, 1) + middle).astype(np.float32)
+
+
+def rotation_scores(
+    features: Features, probe: Probe, clouds: ndarray, labels: ndarray, splits: Sequence[Split], up: int = 1
+) -> dict[str, ndarray]:
+    """Scores [splits] of `probe(features, labels, splits)` for "z/z", "z/SO3" and "SO3/SO3": trained on items turned
+    one way, tested on the others turned the other way. Each seed of the splits turns the items anew."""
+    scores: dict[str, list[float]] = {f"{train}/{test}": [] for train, test in PROTOCOLS}
+    for seed in sorted({split.seed for split in splits}):
+        of = {kind: features(turned(clouds, kind, 2 * seed + (kind == "SO3"), up)) for kind in ("z", "SO3")}
+        for split in splits:
+            if split.seed != seed:
+                continue
+            for train, test in PROTOCOLS:
+                both = of[train].copy()
+                both[split.test] = of[test][split.test]
+                scores[f"{train}/{test}"].append(float(probe(both, labels, [split])[0]))
+    return {name: np.array(of) for name, of in scores.items()}
+
+
+def _unit(rows: ndarray) -> ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)

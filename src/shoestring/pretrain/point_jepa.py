@@ -1,0 +1,121 @@
+"""Point-JEPA: from some patches of a cloud, the tokens are foretold that a slow copy of the encoder gives to others
+(arXiv 2404.16432, section 3; block sizes of its code).
+
+Patches are put in a sequence in which neighbours lie near each other, so that a run of the sequence is a region. Two
+things differ from the paper: of all clouds of a batch the runs have the same lengths, and a context that meets a
+target goes on behind it instead of losing patches.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from shoestring.geometry.operators import take
+from shoestring.geometry.reference import distances
+from shoestring.models.point_vit import Blocks, PointViT, place_code
+from shoestring.pretrain.objective import Objective
+from shoestring.pretrain.views import Views, view
+
+_TARGET, _CONTEXT = (0.15, 0.2), (0.4, 0.75)  # shares of the patches
+
+
+def sequence(centres: Tensor) -> Tensor:
+    """int64 [B, M]: the centres [B, M, 3] in an order that begins with the least sum of coordinates and goes on, each
+    time, with the nearest that is left (the sequencer: section 3.1)."""
+    away = distances(centres, centres)
+    rows = torch.arange(len(centres), device=centres.device)
+    here = centres.sum(2).argmin(1)
+    order = []
+    for _ in range(centres.shape[1]):
+        order.append(here)
+        away[rows, :, here] = torch.inf  # nobody goes there again
+        here = away[rows, here].argmin(1)
+    return torch.stack(order, 1)
+
+
+def runs(batch: int, patches: int, targets: int) -> tuple[Tensor, Tensor]:
+    """Places in the sequence: of the context int64 [B, C], and of the targets [targets, B, T].
+
+    Lengths are drawn once, starts for each cloud. Targets may overlap one another; the context never meets a target:
+    from a start of its own it takes the free places that follow, round the end. C is what is asked for or, of all
+    clouds, the fewest that are free.
+    """
+    length = max(1, round(patches * _between(*_TARGET)))
+    starts = torch.randint(patches - length + 1, (targets, batch, 1))
+    held = starts + torch.arange(length)
+    taken = torch.zeros(batch, patches, dtype=torch.bool)
+    for each in held:
+        taken.scatter_(1, each, True)
+    wanted = max(1, round(patches * _between(*_CONTEXT)))
+    count = min(wanted, patches - int(taken.sum(1).max()))
+    places = (torch.randint(patches, (batch, 1)) + torch.arange(patches)) % patches
+    free = taken.gather(1, places).to(torch.int8).argsort(dim=1, stable=True)  # the free ones first, in their order
+    return places.gather(1, free[:, :count]), held
+
+
+class PointJEPA(Objective):
+    """`targets`: runs foretold of each cloud. `depth`: blocks of the predictor, half as wide as the encoder. `slow`:
+    how much of itself the copy keeps at a step, from the first value to the second; both have the patches' layers in
+    common. The tokens to foretell are normalised each; the loss is smooth L1."""
+
+    def __init__(
+        self,
+        encoder: PointViT,
+        look: Views,
+        targets: int = 4,
+        depth: int = 3,
+        slow: tuple[float, float] = (0.99, 1.0),
+    ):
+        super().__init__(encoder, look)
+        dim, heads = encoder.dim, encoder.settings["heads"]
+        narrow = max(heads, dim // 2 // heads * heads)
+        self.targets, self.slow = targets, slow
+        self.teacher = nn.ModuleList([copy.deepcopy(encoder.place), copy.deepcopy(encoder.blocks)])
+        self.teacher.requires_grad_(False)
+        self.narrow, self.widen = nn.Linear(dim, narrow), nn.Linear(narrow, dim)
+        self.place = place_code(narrow)
+        self.token = nn.Parameter(torch.zeros(narrow))
+        self.predictor = Blocks(narrow, depth, heads)
+        nn.init.normal_(self.token, std=0.02)
+
+    def forward(self, xyz: Tensor, index: Tensor) -> Tensor:
+        groups, centres = self.encoder.group(view(xyz, self.look))
+        tokens = self.encoder.embed(groups)
+        order = sequence(centres)
+        context, targets = (part.to(xyz.device) for part in runs(len(xyz), self.encoder.patches, self.targets))
+        seen = order.gather(1, context)
+        told = self.encoder.blocks(take(tokens, seen), self.encoder.place(take(centres, seen)))
+        expected = self.expected(tokens, centres)
+        losses = []
+        for run in targets:
+            hidden = order.gather(1, run)
+            found = self.foretold(told, take(centres, seen), take(centres, hidden))
+            losses.append(functional.smooth_l1_loss(found, take(expected, hidden)))
+        return torch.stack(losses).mean()
+
+    def expected(self, tokens: Tensor, centres: Tensor) -> Tensor:
+        """What the slow copy says of all patches, each token normalised: [B, M, dim], without gradients."""
+        place, blocks = self.teacher
+        with torch.no_grad():
+            said = blocks(tokens.detach(), place(centres))
+            return functional.layer_norm(said, said.shape[-1:])
+
+    def foretold(self, told: Tensor, seen: Tensor, hidden: Tensor) -> Tensor:
+        """Tokens [B, T, dim] at the centres `hidden` [B, T, 3], from tokens [B, C, dim] at `seen` [B, C, 3]."""
+        blank = self.token.expand(*hidden.shape[:2], -1)
+        places = self.place(torch.cat([seen, hidden], 1))
+        return self.widen(self.predictor(torch.cat([self.narrow(told), blank], 1), places)[:, seen.shape[1] :])
+
+    def follow(self, progress: float) -> None:
+        """The copy goes towards the encoder: t = m t + (1 - m) e, m linear over the run."""
+        keep = self.slow[0] + (self.slow[1] - self.slow[0]) * progress
+        online = [*self.encoder.place.parameters(), *self.encoder.blocks.parameters()]
+        with torch.no_grad():
+            for slow, fast in zip(self.teacher.parameters(), online, strict=True):
+                slow.lerp_(fast, 1 - keep)
+
+
+def _between(low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand(()))

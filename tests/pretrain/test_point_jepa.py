@@ -1,0 +1,114 @@
+"""The sequence, its runs, the slow copy; and the loss put together again from its parts."""
+
+import copy
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from shoestring.models.point_vit import PointViT
+from shoestring.pretrain.point_jepa import PointJEPA, runs, sequence
+from shoestring.pretrain.views import Views
+
+STILL = Views(rotate="none", scale=1.0, shift=0.0)
+
+
+def test_the_sequence_goes_to_the_nearest_that_is_left() -> None:
+    centres = np.random.default_rng(0).standard_normal((4, 20, 3)).astype(np.float32)
+    for cloud, found in zip(centres, sequence(torch.from_numpy(centres)).tolist(), strict=True):
+        order = [int(cloud.sum(1).argmin())]
+        while len(order) < 20:
+            left = [i for i in range(20) if i not in order]
+            order.append(min(left, key=lambda i: float(np.square(cloud[i] - cloud[order[-1]]).sum())))
+        assert found == order
+
+
+def test_runs_are_regions_and_the_context_meets_no_target() -> None:
+    torch.manual_seed(0)
+    lengths = set()
+    for _ in range(30):
+        context, targets = runs(16, 64, 4)
+        assert targets.shape[:2] == (4, 16)
+        lengths.add((targets.shape[2], context.shape[1]))
+        assert (targets.diff(dim=2) == 1).all()
+        assert targets.min() >= 0
+        assert targets.max() < 64
+        for own, held in zip(context.tolist(), targets.transpose(0, 1).flatten(1).tolist(), strict=True):
+            assert len(set(own)) == len(own)
+            assert not set(own) & set(held)
+            steps = [(there - here) % 64 for here, there in pairwise(own)]
+            skipped = {(here + k) % 64 for here, step in zip(own, steps, strict=False) for k in range(1, step)}
+            assert skipped <= set(held)  # nothing that is free is left out between its ends
+    assert {target for target, _ in lengths} <= set(range(10, 14))
+    assert all(12 <= context <= 48 for _, context in lengths)
+
+
+def test_the_loss_is_that_of_its_parts(xyz: Tensor, encoder: PointViT) -> None:
+    torch.manual_seed(0)
+    model = PointJEPA(encoder, STILL, targets=2).eval()
+    torch.manual_seed(1)
+    found = model(xyz, torch.arange(6)).item()
+    torch.manual_seed(1)
+    context, targets = runs(6, 8, 2)
+    tokens, places = encoder.tokens(xyz)
+    groups, _ = encoder.group(xyz)
+    values = []
+    for b in range(6):
+        order = sequence(places[b : b + 1])[0]
+        seen = order[context[b]]
+        told = encoder.encode(groups[b : b + 1, seen], places[b : b + 1, seen])
+        for run in targets:
+            hidden = order[run[b]]
+            expected = tokens[b, hidden]  # the copy is still the encoder
+            expected = (expected - expected.mean(1, keepdim=True)) / (
+                expected.var(1, correction=0, keepdim=True) + 1e-5
+            ).sqrt()
+            said = model.foretold(told, places[b : b + 1, seen], places[b : b + 1, hidden])[0]
+            apart = (said - expected).abs()
+            values.append(torch.where(apart < 1, apart**2 / 2, apart - 0.5).mean().item())
+    assert found == pytest.approx(np.mean(values), rel=1e-4)
+
+
+def test_the_slow_copy_follows_and_does_not_learn(xyz: Tensor, encoder: PointViT) -> None:
+    model = PointJEPA(encoder, STILL, slow=(0.9, 1.0))
+    model(xyz, torch.arange(6)).backward()
+    assert all(p.grad is None for p in model.teacher.parameters())
+    assert encoder.embed.conv1.weight.grad is not None
+    before = copy.deepcopy(model.teacher.state_dict())
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter += 1
+    model.follow(0.0)
+    for name, value in model.teacher.state_dict().items():
+        torch.testing.assert_close(value, before[name] + 0.1)
+    model.follow(1.0)
+    for name, value in model.teacher.state_dict().items():
+        torch.testing.assert_close(value, before[name] + 0.1)
+
+
+def test_what_is_foretold_depends_on_where_it_is(xyz: Tensor, encoder: PointViT) -> None:
+    model = PointJEPA(encoder, STILL).eval()
+    tokens, places = encoder.tokens(xyz)
+    one = model.foretold(tokens[:, :4], places[:, :4], places[:, 4:6])
+    assert one.shape == (6, 2, 24)
+    other = model.foretold(tokens[:, :4], places[:, :4], places[:, 4:6] + 0.5)
+    assert (one - other).abs().max() > 1e-4
+    assert not functional.cosine_similarity(one[:, 0], one[:, 1]).allclose(torch.ones(6))
+
+
+def test_it_learns(xyz: Tensor, encoder: PointViT) -> None:
+    torch.manual_seed(0)
+    model = PointJEPA(encoder, STILL, targets=2)
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 2e-3)
+    losses = []
+    for step in range(60):
+        loss = model(xyz, torch.arange(6))
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        model.follow(step / 60)
+        losses.append(loss.item())
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
