@@ -21,7 +21,7 @@ from shoestring.core.timeline import Turn
 from shoestring.deploy import shoe, signals
 from shoestring.deploy.governor import Governor
 from shoestring.deploy.prediction import Prediction, best, confident
-from shoestring.deploy.preprocess import photograph, preprocess
+from shoestring.deploy.preprocess import decoded, preprocess
 from shoestring.deploy.stages import Stage, open_stages
 
 _WARM_RUNS, _PREPARE_RUNS = 5, 3
@@ -56,7 +56,7 @@ class Adaptive:
     def outputs(self, x: Any) -> np.ndarray:
         """The output of one of the points for one raw input, without the batch axis. Raises BadInput like `Model`."""
         start = time.perf_counter()
-        image = photograph(x) if self.artifact.preprocess["kind"] == "image" else x
+        image = decoded(self.artifact.preprocess, x)
         frame = _Frame(start, image, {})
         self._first = start if self._first is None else self._first
         if self._shared:

@@ -11,6 +11,10 @@ centre `crop` [H, W], and returns `(x - mean) / std` of the RGB values in 0..255
     {"kind": "tensor", "shape": [3, 224, 224]}
 
 takes a float array of that shape as it is.
+
+    {"kind": "points", "points": 1024, "centre": "mean", "scale": "sphere", "up": "y"}
+
+shows so many points of a point cloud; `cloud_spec.py` says which, and what becomes 0 and 1.
 """
 
 import contextlib
@@ -24,6 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from shoestring.core.errors import BadInput
+from shoestring.deploy import cloud_spec
 
 MAX_SIDE = 4096  # of `resize` and `crop`
 MAX_PIXELS = 89_478_485  # of a photograph, before and after resizing: where Pillow starts to warn of a bomb (256 MiB)
@@ -34,19 +39,31 @@ FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BIL
 _KEYS = {
     "image": {"kind", "resize", "interpolation", "crop", "mean", "std"},
     "tensor": {"kind", "shape"},
+    "points": cloud_spec.KEYS,
 }
 
 
 def preprocess(spec: Mapping[str, Any], image: Image.Image | str | Path | NDArray[Any]) -> NDArray[np.float32]:
-    """The network input of one raw input: float32 [3, H, W] for images, `shape` for tensors, without a batch axis.
+    """The network input of one raw input, without a batch axis: float32 [3, H, W] for images, [points, 3] for point
+    clouds, `shape` for tensors.
 
-    `image`: a PIL image of any mode but float, a path, or uint8 [H, W, 3] in RGB; for a tensor spec, a float array.
-    Raises BadInput when the spec or the input cannot be used.
+    `image`: a PIL image of any mode but float, a path, or uint8 [H, W, 3] in RGB; for a tensor spec, a float array; for
+    points, a path or a float array [n, 3 or more]. Raises BadInput when the spec or the input cannot be used.
     """
     check_spec(spec)
     if spec["kind"] == "tensor":
         return _tensor(spec, image)
+    if spec["kind"] == "points":
+        return cloud_spec.arranged(spec, image)
     return normalise(spec, framed(spec, image))
+
+
+def decoded(spec: Mapping[str, Any], raw: Any) -> Any:
+    """What `preprocess` makes of `raw` first, for those who call it several times: the photograph, or the points of a
+    cloud; an array for a tensor spec is what it is. Raises BadInput when it cannot be read."""
+    if spec["kind"] == "tensor":
+        return raw
+    return photograph(raw) if spec["kind"] == "image" else cloud_spec.cloud(raw)
 
 
 def framed(spec: Mapping[str, Any], image: Image.Image | str | Path | NDArray[Any]) -> NDArray[np.uint8]:
@@ -66,10 +83,14 @@ def normalise(spec: Mapping[str, Any], pixels: NDArray[np.uint8]) -> NDArray[np.
 
 
 def at_size(spec: Mapping[str, Any], shape: Sequence[int]) -> Mapping[str, Any]:
-    """`spec` for a network that takes [3, H, W] = `shape`: the same part of a photograph, at another size. Raises
-    BadInput when that is no other size of what `spec` gives."""
+    """`spec` for a network that takes [3, H, W] = `shape`: the same part of a photograph, at another size; or [points,
+    3]: another number of points. Raises BadInput when that is no other size of what `spec` gives."""
     if list(shape) == input_shape(spec):
         return spec
+    if spec["kind"] == "points" and len(shape) == 2 and shape[1] == 3:
+        fewer = {**spec, "points": shape[0]}
+        check_spec(fewer)
+        return fewer
     if spec["kind"] != "image" or len(shape) != 3 or shape[0] != 3:
         raise BadInput(f"preprocess: gives {input_shape(spec)} where the network takes {list(shape)}")
     height, width = shape[1:]
@@ -84,6 +105,8 @@ def at_size(spec: Mapping[str, Any], shape: Sequence[int]) -> Mapping[str, Any]:
 
 def input_shape(spec: Mapping[str, Any]) -> list[int]:
     """What `preprocess` gives, without a batch axis."""
+    if spec["kind"] == "points":
+        return [spec["points"], 3]
     return list(spec["shape"]) if spec["kind"] == "tensor" else [3, *spec["crop"]]
 
 
@@ -98,6 +121,8 @@ def check_spec(spec: Any) -> None:
         raise BadInput(f"preprocess: kind {kind!r} takes exactly the keys {', '.join(sorted(_KEYS[kind]))}")
     if kind == "tensor":
         _check_tensor_spec(spec)
+    elif kind == "points":
+        cloud_spec.check_points_spec(spec)
     else:
         _check_image_spec(spec)
 

@@ -9,6 +9,7 @@
 #include "kernels.h"
 #include "network.h"
 #include "peak.h"
+#include "points.h"
 #include "program.h"
 
 namespace {
@@ -83,6 +84,27 @@ void check(const Network& network, Given inputs, Given outputs, int32_t images) 
         throw BadProgram(std::to_string(images) + " images given, 1 to " + std::to_string(kMostImages) + " expected");
     check("input", inputs, network.inputs(), images);
     check("output", outputs, network.outputs(), images);
+}
+
+// Memory as steps have it.
+class Scratch {
+public:
+    explicit Scratch(size_t bytes) : memory_(::operator new(bytes, std::align_val_t(64))) {}
+    ~Scratch() { ::operator delete(memory_, std::align_val_t(64)); }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    template <class T>
+    T* as() const {
+        return static_cast<T*>(memory_);
+    }
+
+private:
+    void* memory_;
+};
+
+void check_points(int64_t clouds, int64_t n, int64_t count) {
+    if (clouds < 0 || n < 1 || n > INT32_MAX / 2 || count < 1 || count > n)
+        throw BadProgram(std::to_string(count) + " of " + std::to_string(n) + " points cannot be had");
 }
 
 }  // namespace
@@ -164,5 +186,33 @@ int32_t shoestring_profile(void* network, const ShoestringArray* inputs, size_t 
         if (runs < 1 || count != size_t(runs) * net.steps().size())
             throw BadProgram("there is no room for what each run and step takes");
         net.profile(inputs, outputs, images, runs, nanoseconds);
+    });
+}
+
+int32_t shoestring_farthest(const float* xyz, int64_t clouds, int64_t n, int64_t count, int32_t* index, const char* isa,
+                            char* message, size_t message_size) {
+    return !guarded({message, message_size}, [&] {
+        check_points(clouds, n, count);
+        const Scratch scratch(farthest_scratch(n));
+        for (int64_t c = 0; c < clouds; ++c)
+            farthest_points(xyz + c * n * 3, n, count, index + c * count, scratch.as<float>(), &kernels(isa));
+    });
+}
+
+int32_t shoestring_nearest(const float* centres, int64_t m, const float* xyz, int64_t clouds, int64_t n, float radius,
+                           int64_t count, int32_t* index, const char* isa, char* message, size_t message_size) {
+    return !guarded({message, message_size}, [&] {
+        check_points(clouds, n, count);
+        if (m < 0) throw BadProgram("there are fewer than no centres");
+        const Kernels& own = kernels(isa);
+        const Scratch scratch(nearest_scratch(n, count));
+        for (int64_t c = 0; c < clouds; ++c) {
+            const float *from = centres + c * m * 3, *to = xyz + c * n * 3;
+            int32_t* const found = index + c * m * count;
+            if (radius < 0)
+                nearest_points(from, m, to, n, count, found, scratch.as<void>(), &own);
+            else
+                points_within(from, m, to, n, radius, count, found, scratch.as<void>(), &own);
+        }
     });
 }

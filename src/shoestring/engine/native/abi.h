@@ -60,3 +60,12 @@ SHOESTRING_API int32_t shoestring_profile(void* network, const ShoestringArray* 
                                           const ShoestringArray* outputs, size_t output_count, int32_t images,
                                           int32_t runs, int64_t* nanoseconds, size_t count, char* message,
                                           size_t message_size);
+
+// Points (points.h), cloud after cloud: `clouds` of them, xyz [clouds, n, 3]. `isa` as for shoestring_load. 0 when it is
+// done.
+SHOESTRING_API int32_t shoestring_farthest(const float* xyz, int64_t clouds, int64_t n, int64_t count, int32_t* index,
+                                           const char* isa, char* message, size_t message_size);
+// centres [clouds, m, 3], index [clouds, m, count]. `radius` below 0: none, else as points_within.
+SHOESTRING_API int32_t shoestring_nearest(const float* centres, int64_t m, const float* xyz, int64_t clouds, int64_t n,
+                                          float radius, int64_t count, int32_t* index, const char* isa, char* message,
+                                          size_t message_size);

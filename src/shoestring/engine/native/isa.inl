@@ -3,6 +3,7 @@
 #include "depthwise.inl"
 #include "kernels.h"
 #include "linear.inl"
+#include "nearness.inl"
 #include "pointwise.inl"
 
 #define SHOESTRING_JOIN_(a, b) a##b
@@ -14,6 +15,7 @@ namespace shoestring {
 
 extern const Kernels SHOESTRING_JOIN(kernels_, SHOESTRING_ISA);
 const Kernels SHOESTRING_JOIN(kernels_, SHOESTRING_ISA) = {SHOESTRING_TEXT(SHOESTRING_ISA), &conv_kernels,
-                                                           &depthwise_kernels, &linear_kernels, &pointwise_kernels};
+                                                           &depthwise_kernels,              &linear_kernels,
+                                                           &pointwise_kernels,              &nearness_kernels};
 
 }  // namespace shoestring

@@ -24,6 +24,7 @@ struct ConvKernels;       // conv.h
 struct DepthwiseKernels;  // depthwise.h
 struct LinearKernels;     // linear.h
 struct PointwiseKernels;  // pointwise.h: add, mul, table, quantise, dequantise, pools
+struct NearnessKernels;   // nearness.h: sampling and neighbours of points
 
 struct Kernels {
     const char* name;  // "avx512_vnni", "avx_vnni", "avx2", "neon_dotprod", "neon", "portable"
@@ -31,6 +32,7 @@ struct Kernels {
     const DepthwiseKernels* depthwise;
     const LinearKernels* linear;
     const PointwiseKernels* pointwise;
+    const NearnessKernels* nearness;
 };
 
 // nullptr where the file was not compiled in or the processor lacks the instructions (isa.cpp).

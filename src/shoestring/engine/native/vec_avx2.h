@@ -28,6 +28,7 @@ struct V {
     static void storef(float* p, F a) { _mm256_storeu_ps(p, a); }
     static I add(I a, I b) { return _mm256_add_epi32(a, b); }
     static F addf(F a, F b) { return _mm256_add_ps(a, b); }
+    static F subf(F a, F b) { return _mm256_sub_ps(a, b); }
     static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
     static F div(F a, F b) { return _mm256_div_ps(a, b); }
     static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
@@ -110,6 +111,23 @@ struct V {
     }
     static F maxf(F a, F b) {
         return _mm256_max_ps(a, b);
+    }
+    static uint32_t at_most(F a, F b) {
+        return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LE_OQ));
+    }
+    static I count_less(I acc, F a, F b) {
+        return _mm256_sub_epi32(acc, _mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_LT_OQ)));
+    }
+    static float largest(F a) {
+        __m128 r = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+        r = _mm_max_ps(r, _mm_movehl_ps(r, r));
+        return _mm_cvtss_f32(_mm_max_ss(r, _mm_movehdup_ps(r)));
+    }
+    static void append(float* p, int32_t* q, F a, I b, uint32_t bits) {
+        float from[lanes];
+        int32_t number[lanes];
+        storef(from, a), store(number, b);
+        for (; bits; bits &= bits - 1) *p++ = from[__builtin_ctz(bits)], *q++ = number[__builtin_ctz(bits)];
     }
     static I sums(I acc, I x) {
         return _mm256_add_epi32(acc, _mm256_sad_epu8(x, _mm256_setzero_si256()));

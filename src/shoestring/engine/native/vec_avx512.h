@@ -25,6 +25,7 @@ struct V {
     static void storef(float* p, F a) { _mm512_storeu_ps(p, a); }
     static I add(I a, I b) { return _mm512_add_epi32(a, b); }
     static F addf(F a, F b) { return _mm512_add_ps(a, b); }
+    static F subf(F a, F b) { return _mm512_sub_ps(a, b); }
     static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
     static F div(F a, F b) { return _mm512_div_ps(a, b); }
     static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
@@ -72,6 +73,15 @@ struct V {
     // Pointwise kernels and pools.
     static F minf(F a, F b) { return _mm512_min_ps(a, b); }
     static F maxf(F a, F b) { return _mm512_max_ps(a, b); }
+    static uint32_t at_most(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+    static I count_less(I acc, F a, F b) {
+        return _mm512_mask_add_epi32(acc, _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), acc, _mm512_set1_epi32(1));
+    }
+    static float largest(F a) { return _mm512_reduce_max_ps(a); }
+    static void append(float* p, int32_t* q, F a, I b, uint32_t bits) {
+        storef(p, _mm512_maskz_compress_ps((__mmask16)bits, a));
+        store(q, _mm512_maskz_compress_epi32((__mmask16)bits, b));
+    }
     static I sums(I acc, I x) { return _mm512_add_epi32(acc, _mm512_sad_epu8(x, _mm512_setzero_si512())); }
     static constexpr bool cheap_lookup = false;
     // How: vec_avx2.h.

@@ -28,6 +28,7 @@ struct V {
     static void storef(float* p, F a) { vst1q_f32(p, a); }
     static I add(I a, I b) { return vaddq_s32(a, b); }
     static F addf(F a, F b) { return vaddq_f32(a, b); }
+    static F subf(F a, F b) { return vsubq_f32(a, b); }
     static F mul(F a, F b) { return vmulq_f32(a, b); }
     static F div(F a, F b) { return vdivq_f32(a, b); }
     static F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
@@ -106,6 +107,22 @@ struct V {
     }
     static F maxf(F a, F b) {
         return vbslq_f32(vcgtq_f32(a, b), a, b);
+    }
+    static uint32_t at_most(F a, F b) {
+        const uint32_t bit[lanes] = {1, 2, 4, 8};
+        return vaddvq_u32(vandq_u32(vcleq_f32(a, b), vld1q_u32(bit)));
+    }
+    static I count_less(I acc, F a, F b) {
+        return vsubq_s32(acc, vreinterpretq_s32_u32(vcltq_f32(a, b)));
+    }
+    static float largest(F a) {
+        return vmaxvq_f32(a);
+    }
+    static void append(float* p, int32_t* q, F a, I b, uint32_t bits) {
+        float from[lanes];
+        int32_t number[lanes];
+        storef(from, a), store(number, b);
+        for (; bits; bits &= bits - 1) *p++ = from[__builtin_ctz(bits)], *q++ = number[__builtin_ctz(bits)];
     }
     static I sums(I acc, I x) {
         return vreinterpretq_s32_u32(vpadalq_u16(vreinterpretq_u32_s32(acc), vpaddlq_u8(u8(x))));

@@ -32,6 +32,7 @@ struct V {
     static void storef(float* p, F a) { std::memcpy(p, &a, bytes); }
     static I add(I a, I b) { return (I)((U)a + (U)b); }
     static F addf(F a, F b) { return a + b; }
+    static F subf(F a, F b) { return a - b; }
     static F mul(F a, F b) { return a * b; }
     static F div(F a, F b) { return a / b; }
     static F fma(F a, F b, F c) {  // a * b + c, rounded once
@@ -91,6 +92,24 @@ struct V {
     // Pointwise kernels and pools.
     static F minf(F a, F b) { return a < b ? a : b; }  // b where either is NaN
     static F maxf(F a, F b) { return a > b ? a : b; }  // b where either is NaN
+    // Points in cells. Bit i: whether a[i] <= b[i] (never, where either is NaN).
+    static uint32_t at_most(F a, F b) {
+        uint32_t r = 0;
+        for (int i = 0; i < lanes; ++i) r |= (uint32_t)(a[i] <= b[i]) << i;
+        return r;
+    }
+    // acc + 1 in the lanes where a < b.
+    static I count_less(I acc, F a, F b) { return acc - (I)(a < b); }
+    // Of lanes none of which is NaN.
+    static float largest(F a) {
+        float r = a[0];
+        for (int i = 1; i < lanes; ++i) r = r < a[i] ? a[i] : r;
+        return r;
+    }
+    // The lanes of `bits` (no others) of both, one after another; a whole vector may be written.
+    static void append(float* p, int32_t* q, F a, I b, uint32_t bits) {
+        for (; bits; bits &= bits - 1) *p++ = a[__builtin_ctz(bits)], *q++ = b[__builtin_ctz(bits)];
+    }
     // acc + sums of some of the bytes, in any lanes: only the total over all lanes is fixed.
     static I sums(I acc, I x) {
         const U b = (U)x;

@@ -1,0 +1,21 @@
+"""`.las`, `.laz`: airborne and terrestrial lidar, by laspy (with lazrs for `.laz`)."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring.deploy.clouds.raw import require_count
+
+_RATIO = 1024  # points that a compressed byte may stand for, generously
+
+
+def las(data: bytes) -> NDArray[np.float64]:
+    """[n, 3] in the file's units, scaled and offset. Raises ModuleNotFoundError without laspy."""
+    import laspy
+
+    with laspy.open(io.BytesIO(data), closefd=False) as reader:
+        packed = reader.header.are_points_compressed
+        least = 1 if packed else reader.header.point_format.size
+        require_count(reader.header.point_count, least, len(data) * (_RATIO if packed else 1))
+        return np.asarray(reader.read().xyz, np.float64)

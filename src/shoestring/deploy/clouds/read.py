@@ -1,0 +1,73 @@
+"""One file to one point cloud, whatever its format. The file may come from a stranger."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring.core.errors import BadInput
+from shoestring.core.schema import one_line
+from shoestring.deploy.clouds.arrays import floats, npy, npz
+from shoestring.deploy.clouds.las import las
+from shoestring.deploy.clouds.mesh import SAMPLES, obj, off, stl, surface
+from shoestring.deploy.clouds.pcd import pcd
+from shoestring.deploy.clouds.ply import ply
+from shoestring.deploy.clouds.raw import MAX_BYTES, Mesh
+from shoestring.deploy.clouds.text import rows
+
+FARTHEST = 1e12  # a coordinate beyond is no measurement
+_READERS: dict[str, Callable[[bytes], NDArray[np.floating] | Mesh]] = {
+    **{".ply": ply, ".pcd": pcd, ".npy": npy, ".npz": npz, ".bin": floats, ".off": off, ".obj": obj, ".stl": stl},
+    **dict.fromkeys((".xyz", ".txt", ".csv", ".pts", ".asc"), rows),
+    **dict.fromkeys((".las", ".laz"), las),
+}
+SUFFIXES = frozenset(_READERS)
+
+
+def read_cloud(
+    path: str | Path, *, columns: int | None = None, samples: int = SAMPLES, seed: int = 0
+) -> NDArray[np.floating]:
+    """The points at `path`, float32 or float64 [n, 3] in the file's units, in its order.
+
+    Points with a coordinate that is NaN, infinite or beyond 1e12 are left out. Of a mesh: `samples` points on its
+    surface (`seed`: which). `columns`: numbers a point in a `.bin`, which does not say. Raises BadInput when the file
+    cannot be read, is larger than 1 GiB, or holds no point."""
+    path = Path(path)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise BadInput(f"{path}: not a point cloud by its name; give one of {' '.join(sorted(SUFFIXES))}")
+    data = _bytes(path)
+    try:
+        found = floats(data, columns) if reader is floats else reader(data)
+        points = surface(found, samples, seed) if isinstance(found, Mesh) else found
+    except ModuleNotFoundError as error:
+        raise BadInput(f'{path}: reading it needs {error.name}; pip install "shoestring[points]"') from None
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # readers raise many types on broken files; a panic in Rust is no Exception
+        raise BadInput(f"{path}: not a readable {path.suffix[1:]} file ({_reason(error)})") from None
+    fine = finite(points)
+    if not len(fine):
+        raise BadInput(f"{path}: holds no point")
+    return fine
+
+
+def finite(points: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The rows of [n, 3 or more] whose first three are numbers below 1e12; the array itself when all are."""
+    with np.errstate(invalid="ignore"):
+        fine = (np.abs(points[:, :3]) < FARTHEST).all(axis=1)
+    return points if fine.all() else points[fine]
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadInput(f"{path}: larger than {MAX_BYTES} bytes; cut or thin it first")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _reason(error: BaseException) -> str:
+    return one_line(error)[:120] or type(error).__name__
