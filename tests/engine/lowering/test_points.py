@@ -5,18 +5,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto
 
 from shoestring.core.errors import BadInput
 from shoestring.deploy.geometry import define
-from shoestring.engine import native, reference
+from shoestring.engine import native
 from shoestring.engine.lower import lower
 from shoestring.engine.program import Program
 
 Draw = Callable[..., Any]
 Same = Callable[..., Program]
+STATELESS = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])  # classes, functions
 DOMAIN = "shoestring"
 POINTS = 40
 
@@ -59,20 +60,21 @@ def offsets(drawing: Any, xyz: str, centres: str, near: str, factor: float | Non
     return str(drawing.one("Transpose", apart, perm=[0, 3, 1, 2]))
 
 
-def stage(
-    drawing: Any, xyz: str, x: str, x_scale: float, cin: int, cout: int, count: int, near: int
-) -> tuple[str, str]:
-    """Half of a point network: sampled centres and their features [1, cout, count, 1], on a grid of 0.1."""
+def stage(drawing: Any, xyz: str, x: str, channels: tuple[int, int], points: tuple[int, int]) -> tuple[str, str]:
+    """Half of a point network, for features x on a grid of 0.1: so many points are kept and see so many neighbours. The
+    centres and their features [1, channels, points, 1], on that grid too."""
+    (cin, cout), (count, near) = channels, points
+    half = max(cout // 2, 1)
     centres = take(drawing, xyz, farthest(drawing, xyz, count))
     index = nearest(drawing, centres, xyz, near)
     apart = drawing.edge(offsets(drawing, xyz, centres, index), 0.05, 128)
-    features = drawing.edge(drawing.conv(x, cout, cin, 1, 1, x_scale=x_scale), 0.1, 120)
+    features = drawing.edge(drawing.conv(x, cout, cin, 1, 1, x_scale=0.1), 0.1, 120)
     taken = drawing.edge(take(drawing, as_rows(drawing, features), index), 0.1, 120)
     grouped = drawing.one("Transpose", taken, perm=[0, 3, 1, 2])
     geometry = drawing.edge(drawing.conv(apart, cout, 3, 1, 1, x_scale=0.05), 0.1, 130)
     y = drawing.edge(drawing.one("Relu", drawing.one("Add", geometry, grouped)), 0.1)
-    inner = drawing.edge(drawing.one("Relu", drawing.conv(y, cout // 2, cout, 1, 1, x_scale=0.1)), 0.1)
-    expanded = drawing.edge(drawing.conv(inner, cout, cout // 2, 1, 1, x_scale=0.1), 0.1, 100)
+    inner = drawing.edge(drawing.one("Relu", drawing.conv(y, half, cout, 1, 1, x_scale=0.1)), 0.1)
+    expanded = drawing.edge(drawing.conv(inner, cout, half, 1, 1, x_scale=0.1), 0.1, 100)
     y = drawing.edge(drawing.one("Relu", drawing.one("Add", y, expanded)), 0.1)
     highest = drawing.one("ReduceMax", y, drawing.constant([3], np.int64), keepdims=1)
     return centres, drawing.edge(highest, 0.1)
@@ -82,10 +84,28 @@ def network(drawing: Any) -> ModelProto:
     """Two stages and what classifies."""
     xyz, x = "x", drawing.edge(as_map(drawing, "x"), 0.05, 128)
     x = drawing.edge(drawing.one("Relu", drawing.conv(x, 8, 3, 1, 1)), 0.1)
-    xyz, x = stage(drawing, xyz, x, 0.1, 8, 16, 20, 6)
-    xyz, x = stage(drawing, xyz, x, 0.1, 16, 32, 10, 5)
+    xyz, x = stage(drawing, xyz, x, (8, 16), (20, 6))
+    xyz, x = stage(drawing, xyz, x, (16, 32), (10, 5))
     highest = drawing.one("ReduceMax", x, drawing.constant([2, 3], np.int64), keepdims=0)
     return with_functions(drawing.model(drawing.edge(highest, 0.1)))
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> tuple[Callable[[Any], ModelProto], int]:
+    """Of one to three stages, and how many points they begin with."""
+    size = st.integers(1, 40)
+    channels = draw(st.lists(size, min_size=2, max_size=4))
+    points = draw(st.lists(size, min_size=len(channels), max_size=len(channels)).map(lambda all: sorted(all)[::-1]))
+    near = [draw(st.integers(1, many)) for many in points[:-1]]
+
+    def build(drawing: Any) -> ModelProto:
+        xyz, x = "x", drawing.edge(as_map(drawing, "x"), 0.05, 128)
+        x = drawing.edge(drawing.one("Relu", drawing.conv(x, channels[0], 3, 1, 1)), 0.1)
+        for index, neighbours in enumerate(near):
+            xyz, x = stage(drawing, xyz, x, (channels[index], channels[index + 1]), (points[index + 1], neighbours))
+        return with_functions(drawing.model(drawing.edge(as_rows(drawing, x), 0.1), xyz))
+
+    return build, points[0]
 
 
 def kinds(program: Program) -> list[str]:
@@ -103,6 +123,23 @@ def test_a_network_of_points(draw: Draw, same: Same) -> None:
 def test_a_network_of_points_natively(draw: Draw, check: Callable[..., Any]) -> None:
     x = np.random.default_rng(3).uniform(-1, 1, (3, POINTS, 3)).astype(np.float32)
     check(lower(network(draw(1, POINTS, 3))), x)
+
+
+@given(networks())
+@STATELESS
+def test_random_networks_of_points(draw: Draw, same: Same, drawn: tuple[Callable[[Any], ModelProto], int]) -> None:
+    build, points = drawn
+    same(build(draw(1, points, 3)))
+
+
+@pytest.mark.skipif(not native.available(), reason=native.why_absent() or "present")
+@given(networks())
+@STATELESS
+def test_random_networks_of_points_natively(
+    draw: Draw, check: Callable[..., Any], drawn: tuple[Callable[[Any], ModelProto], int]
+) -> None:
+    build, points = drawn
+    check(lower(build(draw(1, points, 3))), np.random.default_rng(0).normal(size=(2, points, 3)).astype(np.float32))
 
 
 @pytest.mark.parametrize("factor", [None, 1.7, 0.0, -3.0])
