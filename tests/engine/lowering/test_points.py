@@ -125,6 +125,18 @@ def test_a_network_of_points_natively(draw: Draw, check: Callable[..., Any]) -> 
     check(lower(network(draw(1, POINTS, 3))), x)
 
 
+@pytest.mark.skipif(not native.available(), reason=native.why_absent() or "present")
+def test_networks_of_points_share(draw: Draw) -> None:
+    """As points of one ladder do: one memory, and equal weights once."""
+    full, again = lower(network(draw(1, POINTS, 3))), lower(network(draw(1, POINTS, 3)))
+    base = native.Network(full)
+    like = native.Network(again, base=base)
+    x = np.random.default_rng(0).normal(size=(2, POINTS, 3)).astype(np.float32)
+    np.testing.assert_array_equal(like(x)[0], base(x)[0])
+    assert like.arena_bytes == 0
+    assert like.weight_bytes < base.weight_bytes
+
+
 @given(networks())
 @STATELESS
 def test_random_networks_of_points(draw: Draw, same: Same, drawn: tuple[Callable[[Any], ModelProto], int]) -> None:
