@@ -38,11 +38,11 @@ from shoestring.deploy import runtimes, shoe
 from shoestring.deploy.archive import write_file
 from shoestring.deploy.preprocess import at_size
 from shoestring.image.data import load_images
-from shoestring.image.samples import Inputs
 from shoestring.image.training import TrainingImages
 from shoestring.measure import machine
 from shoestring.measure.timing import Schedule, interleave
 from shoestring.models import zoo
+from shoestring.pipeline.drawing import Inputs
 from shoestring.pipeline.following import Place, follow
 from shoestring.pipeline.judge import quality
 from shoestring.pipeline.ladder import fit_ladder

@@ -27,8 +27,8 @@ from shoestring.deploy.chain import join
 from shoestring.deploy.rewrite import infer
 from shoestring.deploy.wire import parse_model
 from shoestring.image.fitting import image_task
-from shoestring.image.samples import samples
 from shoestring.pipeline.chain import Chain
+from shoestring.pipeline.drawing import samples
 from shoestring.pipeline.exiting import fit_exits
 from shoestring.pipeline.leaving import left, rules
 from shoestring.pipeline.original import Original, resolve

@@ -39,9 +39,9 @@ from shoestring.core.statistics import Interval, judge
 from shoestring.deploy import runtimes
 from shoestring.deploy.archive import write_file
 from shoestring.image.fitting import image_task
-from shoestring.image.samples import samples
 from shoestring.measure import machine
 from shoestring.measure.timing import Schedule, Timings, interleave
+from shoestring.pipeline.drawing import samples
 from shoestring.pipeline.judge import quality
 from shoestring.pipeline.original import Original, resolve
 from shoestring.pipeline.post_training import calibrate, with_best_rule

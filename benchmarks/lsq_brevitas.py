@@ -44,11 +44,11 @@ from shoestring.core.receipt import FAILS, HOLDS
 from shoestring.core.statistics import Interval, judge, mean_difference_interval
 from shoestring.deploy.archive import write_file
 from shoestring.image.data import load_images
-from shoestring.image.samples import Inputs
 from shoestring.image.training import TrainingImages
 from shoestring.measure import machine
 from shoestring.measure.timing import Schedule, Timings, interleave
 from shoestring.models import zoo
+from shoestring.pipeline.drawing import Inputs
 from shoestring.pipeline.original import Original, resolve
 from shoestring.train.distil import criterion
 from shoestring.train.layout import choose_layout

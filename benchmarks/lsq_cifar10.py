@@ -36,11 +36,11 @@ from shoestring.deploy.archive import write_file
 from shoestring.deploy.export import export
 from shoestring.deploy.learned import realise
 from shoestring.image.data import load_images
-from shoestring.image.dataset import Dataset
-from shoestring.image.samples import Inputs
 from shoestring.image.training import TrainingImages
 from shoestring.measure import machine
 from shoestring.models import zoo
+from shoestring.pipeline.dataset import Dataset
+from shoestring.pipeline.drawing import Inputs
 from shoestring.pipeline.original import Original, resolve
 from shoestring.train.loop import train
 from shoestring.train.recipe import Recipe

@@ -37,11 +37,11 @@ from shoestring.deploy import parity, runtimes, shoe
 from shoestring.deploy.archive import write_file
 from shoestring.deploy.normal_form import require
 from shoestring.image.fitting import image_task
-from shoestring.image.samples import samples
 from shoestring.measure import machine
 from shoestring.measure.timing import Schedule, Timings, interleave
 from shoestring.pipeline.artifact import Story, contents
 from shoestring.pipeline.asked import asked
+from shoestring.pipeline.drawing import samples
 from shoestring.pipeline.fit import PARITY_INPUTS
 from shoestring.pipeline.learned import learn
 from shoestring.pipeline.original import Original, resolve

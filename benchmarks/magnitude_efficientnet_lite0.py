@@ -19,9 +19,9 @@ from typing import Any
 
 from shoestring.deploy.archive import write_file
 from shoestring.image.fitting import image_task
-from shoestring.image.samples import samples
 from shoestring.measure import machine
 from shoestring.pipeline.asked import asked
+from shoestring.pipeline.drawing import samples
 from shoestring.pipeline.judge import quality
 from shoestring.pipeline.original import Original, resolve
 from shoestring.pipeline.post_training import eight_bit, outputs

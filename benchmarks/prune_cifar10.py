@@ -42,11 +42,11 @@ from shoestring.deploy.export import export
 from shoestring.graph.fold import fold
 from shoestring.graph.inventory import inventory
 from shoestring.image.data import load_images
-from shoestring.image.samples import Inputs
 from shoestring.image.training import TrainingImages
 from shoestring.measure import machine
 from shoestring.models import zoo
 from shoestring.pipeline.costs import costs
+from shoestring.pipeline.drawing import Inputs
 from shoestring.pipeline.original import Original, resolve
 from shoestring.pipeline.post_training import eight_bit
 from shoestring.pipeline.pruning import multiplications, zeros

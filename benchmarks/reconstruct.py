@@ -40,17 +40,18 @@ from shoestring.deploy import runtimes
 from shoestring.deploy.archive import write_file
 from shoestring.image.data import load_images
 from shoestring.image.fitting import image_task
-from shoestring.image.samples import Inputs, samples, split
 from shoestring.measure import machine
 from shoestring.measure.timing import Schedule, interleave
 from shoestring.models import zoo
 from shoestring.pipeline.asked import asked
+from shoestring.pipeline.drawing import Inputs, samples
 from shoestring.pipeline.judge import quality
 from shoestring.pipeline.original import resolve
 from shoestring.pipeline.post_training import EightBit, eight_bit, outputs
 from shoestring.pipeline.pruning import multiplications, zeros
 from shoestring.pipeline.samples import Samples
 from shoestring.pipeline.shaping import Shaping, shape
+from shoestring.pipeline.split import split
 from shoestring.pipeline.untrained import made_up
 
 ROOT = Path(__file__).parents[1]

@@ -189,3 +189,16 @@ def _against(eight: Mapping[str, float], graphs: Mapping[str, Any], original: An
         return sum(1.0 if own.scales is None else eight.get(name, 0.5) for name, own in stored(graph).items())
 
     return {name: ms(graph) for name, (graph, _) in graphs.items()}, ms(original)
+
+
+@pytest.fixture
+def save() -> Callable[..., Path]:
+    """Writes an image of one random colour pattern, making the folders on the way."""
+
+    def write(path: Path, seed: int = 0, size: tuple[int, int] = (12, 8)) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        return path
+
+    return write

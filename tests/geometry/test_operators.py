@@ -72,3 +72,43 @@ def test_in_a_graph_each_is_one_node() -> None:
 def test_more_points_than_there_are_is_one_line(count: int) -> None:
     with pytest.raises(BadInput, match=f"{count} of 5 points cannot be had; ask for 1 to 5"):
         op.farthest(cloud(5), count)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_coordinates_that_are_no_numbers_are_one_line(bad: float) -> None:
+    xyz, broken = cloud(5), cloud(5)
+    broken[1, 3, 2] = bad
+    message = "coordinates must be finite; leave out points with NaN or infinity"
+    for call in (
+        lambda: op.farthest(broken, 2),
+        lambda: op.nearest(xyz, broken, 2),
+        lambda: op.nearest(broken, xyz, 2),
+        lambda: op.within(broken, xyz, 1.0, 2),
+    ):
+        with pytest.raises(BadInput, match=message):
+            call()
+
+
+def test_what_are_no_points_is_one_line() -> None:
+    with pytest.raises(BadInput, match=r"points are torch.float32 \[5, 3\]; give floats \[B, N, 3\]"):
+        op.farthest(torch.zeros(5, 3), 2)
+    with pytest.raises(BadInput, match=r"points are torch\.int64"):
+        op.farthest(torch.zeros(1, 5, 3, dtype=torch.int64), 2)
+    with pytest.raises(BadInput, match="of one batch size, type and device"):
+        op.nearest(cloud(5, batch=1), cloud(5), 2)
+    for radius in (-1.0, float("nan")):
+        with pytest.raises(BadInput, match=r"radius of .* does not work; give 0 or more"):
+            op.within(cloud(5), cloud(5), radius, 2)
+
+
+def test_a_radius_beyond_all_numbers_takes_everything() -> None:
+    xyz = cloud(20)
+    for radius in (1e300, float("inf")):
+        assert torch.equal(op.within(xyz, xyz, radius, 6), op.nearest(xyz, xyz, 6))
+
+
+def test_points_that_want_gradients_are_taken() -> None:
+    xyz = cloud(20).requires_grad_()
+    assert torch.equal(op.farthest(xyz, 6), op.farthest(xyz.detach(), 6))
+    op.take(xyz, op.nearest(xyz, xyz, 3)).sum().backward()
+    assert xyz.grad is not None

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from shoestring.core.errors import BadInput
-from shoestring.image.dataset import ArrayImage, Dataset, ImageFile, Item, PackedImage
+from shoestring.image.dataset import ArrayImage, ImageFile, PackedImage
+from shoestring.pipeline.dataset import Dataset, Item
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from PIL import Image
 
 from shoestring.core.errors import BadInput
 from shoestring.image import demo
-from shoestring.image.split import split
+from shoestring.pipeline.split import split
 
 pytest.importorskip("skimage", reason="scikit-image is not installed")
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")

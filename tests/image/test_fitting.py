@@ -9,10 +9,10 @@ from onnx import ModelProto, TensorProto, helper
 
 from shoestring.core.errors import BadInput
 from shoestring.deploy.preprocess import preprocess
-from shoestring.image.dataset import Dataset
-from shoestring.image.fitting import image_task, judged_samples, labels, load, spec_of
-from shoestring.image.samples import samples
+from shoestring.image.fitting import image_task, spec_of
 from shoestring.image.task import ImageClassification
+from shoestring.pipeline.dataset import Dataset
+from shoestring.pipeline.drawing import judged_samples, labels, load, samples
 from shoestring.pipeline.original import Original
 from shoestring.pipeline.samples import Samples
 
@@ -85,11 +85,11 @@ def test_data_or_demo(photographs: Path) -> None:
 def test_samples_of_a_finished_file(photographs: Path) -> None:
     """None without data; the same split as the fit's with the same arguments."""
     original = network((3, 32, 32), [1, 10])
-    assert judged_samples(original, None, False, 8, 0) is None
+    assert judged_samples(image_task(original), None, False, 8, 0) is None
     assert judged_samples(None, None, False, 8, 0) is None
     with pytest.raises(BadInput, match="add --original MODEL"):
         judged_samples(None, photographs, False, 8, 0)
-    made, again = (judged_samples(original, photographs, False, 8, 5) for _ in range(2))
+    made, again = (judged_samples(image_task(original), photographs, False, 8, 5) for _ in range(2))
     assert made is not None
     assert again is not None
     assert (len(made.calibration), len(made.judgement)) == (8, 22)
@@ -108,10 +108,10 @@ def test_what_trained_a_file_does_not_judge_it(photographs: Path) -> None:
     made = samples(dataset, task, calibration=8, seed=5, train=True)
     assert len(judged(made)) == 15
     for calibration in (8, 3):
-        again = judged_samples(original, photographs, False, calibration, 5, made.provenance)
+        again = judged_samples(image_task(original), photographs, False, calibration, 5, made.provenance)
         assert judged(again) == judged(made)
     with pytest.raises(BadInput, match="drawn with seed 5; leave --seed 0 out"):
-        judged_samples(original, photographs, False, 8, 0, made.provenance)
+        judged_samples(image_task(original), photographs, False, 8, 0, made.provenance)
 
 
 def test_what_was_held_does_not_judge_either(photographs: Path) -> None:
@@ -119,7 +119,7 @@ def test_what_was_held_does_not_judge_either(photographs: Path) -> None:
     task = image_task(original)
     made = samples(load(photographs, False, task), task, calibration=8, seed=5, hold=True)
     assert made.held is not None
-    again = judged_samples(original, photographs, False, 8, 5, made.provenance)
+    again = judged_samples(image_task(original), photographs, False, 8, 5, made.provenance)
     assert judged(again) == judged(made)
     assert not set(judged(again)) & set(judged(made.held))
 
@@ -131,13 +131,13 @@ def test_what_all_trained_is_refused_to_judge(photographs: Path, tmp_path: Path,
         save(tmp_path / "judge" / f"{index}.png", seed=index, size=(40, 36))
     dataset, judge = load(photographs, False, task), load(tmp_path / "judge", False, task)
     told = samples(dataset, task, 8, 5, judge, train=True).provenance
-    with pytest.raises(BadInput, match="trained on all of these images"):
-        judged_samples(original, photographs, False, 8, 5, told)
+    with pytest.raises(BadInput, match="trained on all of these inputs"):
+        judged_samples(image_task(original), photographs, False, 8, 5, told)
     # Of the data that judged it some calibrate the baseline; the file itself has seen none of them.
-    assert len(judged(judged_samples(original, tmp_path / "judge", False, 8, 5, told))) == 4
+    assert len(judged(judged_samples(image_task(original), tmp_path / "judge", False, 8, 5, told))) == 4
     # Without training, what was not calibrated on may judge.
     told = samples(dataset, task, 8, 5, judge).provenance
-    assert len(judged(judged_samples(original, photographs, False, 8, 5, told))) == 22
+    assert len(judged(judged_samples(image_task(original), photographs, False, 8, 5, told))) == 22
 
 
 @pytest.mark.parametrize(
@@ -145,5 +145,5 @@ def test_what_all_trained_is_refused_to_judge(photographs: Path, tmp_path: Path,
 )
 def test_other_data_are_split_as_ever(photographs: Path, told: Mapping[str, object] | None) -> None:
     original = network((3, 32, 32), [1, 10])
-    expected = judged(judged_samples(original, photographs, False, 8, 5))
-    assert judged(judged_samples(original, photographs, False, 8, 5, told)) == expected
+    expected = judged(judged_samples(image_task(original), photographs, False, 8, 5))
+    assert judged(judged_samples(image_task(original), photographs, False, 8, 5, told)) == expected

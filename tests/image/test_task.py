@@ -10,8 +10,9 @@ from PIL import Image
 
 from shoestring.core.errors import BadInput
 from shoestring.core.task import Task
-from shoestring.image.dataset import ArrayImage, Dataset, Item
+from shoestring.image.dataset import ArrayImage
 from shoestring.image.task import ImageClassification, batches
+from shoestring.pipeline.dataset import Dataset, Item
 
 SAMPLES = Path(__file__).parents[3] / "shared/data/imagenet_samples"
 SPEC = {"kind": "image", "resize": 8, "interpolation": "bilinear", "crop": [8, 8], "mean": [127] * 3, "std": [128] * 3}

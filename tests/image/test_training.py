@@ -14,8 +14,9 @@ from PIL import Image
 from shoestring.core.errors import BadInput
 from shoestring.deploy.preprocess import preprocess
 from shoestring.image.data import load_images
-from shoestring.image.dataset import ArrayImage, Dataset, Item
+from shoestring.image.dataset import ArrayImage
 from shoestring.image.training import TrainingImages
+from shoestring.pipeline.dataset import Dataset, Item
 
 CIFAR = Path(__file__).parents[3] / "shared/data/cifar10/test.npz"
 USUAL = {
@@ -282,7 +283,7 @@ def test_what_cannot_be_used_is_refused() -> None:
     for batch, world in ((0, 1), (6, 4)):
         with pytest.raises(BadInput, match=f"{batch} inputs at once cannot be shared by {world} processes"):
             data.epoch(0, batch, 0, 0, world)
-    with pytest.raises(BadInput, match="3 images for 4 processes"):
+    with pytest.raises(BadInput, match="3 inputs for 4 processes"):
         data.epoch(0, 8, 0, 0, 4)
     with pytest.raises(BadInput, match="no image"):
         TrainingImages(Dataset(()), TENSORS)

@@ -63,11 +63,11 @@ def explain(
     require_effect((method,) if isinstance(method, str) else tuple(method), original, runtime, threads)
     if not limits.limits:
         return explained(original, here(runtime or "onnxruntime", threads), report)
-    from shoestring.image.fitting import image_task, load
-    from shoestring.image.samples import samples
+    from shoestring.cli.modality import task_of
+    from shoestring.pipeline.drawing import load, samples
     from shoestring.pipeline.explain import proposed
 
-    task = image_task(original)
+    task = task_of(original)
     given = samples(load(data, demo, task), task, calibration, seed)
     left = (without,) if isinstance(without, str) else tuple(without)
     return proposed(original, given, limits, runtime, threads, left, report)

@@ -68,23 +68,23 @@ def fit(
     seed: int = 0,
     report: Report | None = None,
 ) -> "Fitted | FittedFront | None":
-    """Fits MODEL to `budget` and writes `out` (default: NAME.shoe here). `data`: images to train, calibrate and judge
-    on, or `demo` for the photographs of installed packages; `judge`: others to judge on. `bits`: of single layers, by
-    pattern (`{"stem.*": "w8a8"}`), for a method that knows bits. `epochs`: of training; `recipe`: how, the other fields
-    of `train.recipe.Recipe` by name. `start`: weights of a point of a sparsity trail, whose zeros stay while it trains
-    on. `reconstruct`: what no training makes up for is fitted, layer by layer, to the original's outputs; False shows
-    the raw damage. Without `method` the planner chooses: not among methods of `without`; `rounds`: how often, without
-    training, it plans anew around the network that came of a plan (default 1); with `method` or `ladder` both are
-    refused. `seconds`: how long the receipt may time. `ladder`: how many operating points the file is to have: an
-    elastic network is trained, of which `method="slim:..."` says what may be smaller. `method="exits:2"`: a network
-    that inputs can leave early; some of the data is then held to decide when.
+    """Fits MODEL to `budget` and writes `out` (default: NAME.shoe here). `data`: images or point clouds, as the network
+    takes, to train, calibrate and judge on, or `demo` for what installed packages bring; `judge`: others to judge on.
+    `bits`: of single layers, by pattern (`{"stem.*": "w8a8"}`), for a method that knows bits. `epochs`: of training;
+    `recipe`: how, the other fields of `train.recipe.Recipe` by name. `start`: weights of a point of a sparsity trail,
+    whose zeros stay while it trains on. `reconstruct`: what no training makes up for is fitted, layer by layer, to the
+    original's outputs; False shows the raw damage. Without `method` the planner chooses: not among methods of
+    `without`; `rounds`: how often, without training, it plans anew around the network that came of a plan (default 1);
+    with `method` or `ladder` both are refused. `seconds`: how long the receipt may time. `ladder`: how many operating
+    points the file is to have: an elastic network is trained, of which `method="slim:..."` says what may be smaller.
+    `method="exits:2"`: a network that inputs can leave early; some of the data is then held to decide when.
 
     Returns the receipt and the plan; whether the budget holds is `.receipt.verdict`. With a range in the budget
     (`latency=0.5ms..3ms`): a fit for each of five budgets, in a folder, and their front. None in a process that
     torchrun started only to help with training. Raises BadInput, and NotMet when the runtime fails the parity gate, and
     when a limit is out of reach before any training."""
-    from shoestring.image.fitting import image_task, labels, load  # loads what the verb needs, torch included
-    from shoestring.image.samples import samples
+    from shoestring.cli.modality import task_of  # loads what the verb needs, torch included
+    from shoestring.pipeline.drawing import labels, load, samples
     from shoestring.pipeline.exiting import fit_exits
     from shoestring.pipeline.fit import fit as fitted
     from shoestring.pipeline.front import fit_front, is_front
@@ -108,7 +108,7 @@ def fit(
         fixed = bool(ladder) and not (recipe or {}).get("norms", True)
         require_apart(adaptive, start is not None, reconstruct, bool((recipe or {}).get("features")), fixed)
     original = resolve(model, None if weights is None else str(weights), input)
-    task = image_task(original)
+    task = task_of(original)
     dataset = load(data, demo, task)
     request = Request(
         out=Path(out) if out is not None else Path(f"{original.name}.shoe"),
@@ -139,7 +139,7 @@ def fit(
 def fit_command(
     model: Annotated[str, typer.Argument(help="A name in the zoo, module:factory, file.py:factory or FILE.onnx.")],
     data: Data = None,
-    judge: Annotated[Path | None, typer.Option(help="Other images to judge on; without, a part of --data.")] = None,
+    judge: Annotated[Path | None, typer.Option(help="Other inputs to judge on; without, a part of --data.")] = None,
     demo: Demo = False,
     budget: BudgetText = None,
     latency: Latency = None,

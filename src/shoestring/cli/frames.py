@@ -1,4 +1,4 @@
-"""What `run` is given: photographs, arrays, folders and videos, as frames one after the other."""
+"""What `run` is given: photographs, point clouds, arrays, folders and videos, as frames one after the other."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -13,12 +13,14 @@ _VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".t
 _KEPT = 32  # photographs that are decoded once when they are walked again and again
 
 
-def inputs_of(given: Path) -> list[Path]:
-    """The files that an input stands for. Raises BadInput when it is not there or a folder without any."""
+def inputs_of(given: Path, kind: str = "image") -> list[Path]:
+    """The files that an input stands for, where a network takes what its preprocessing of `kind` makes of them. Raises
+    BadInput when it is not there or a folder without any."""
     if given.is_dir():
-        found = sorted(path for path in given.rglob("*") if path.suffix.lower() in _SUFFIXES)
+        noun, suffixes = ("image", _SUFFIXES) if kind != "points" else ("point cloud", _clouds())
+        found = sorted(path for path in given.rglob("*") if path.suffix.lower() in suffixes)
         if not found:
-            raise BadInput(f"{given}: holds no image ({', '.join(sorted(_SUFFIXES))})")
+            raise BadInput(f"{given}: holds no {noun} ({', '.join(sorted(suffixes))})")
         return found
     if not given.exists():
         raise BadInput(f"{given}: there is no such file or folder")
@@ -29,9 +31,9 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in _VIDEOS
 
 
-def opened(path: Path) -> Any:
-    """What a network is given of a file that is no video: the path of a photograph, or a float array."""
-    if path.suffix.lower() != ".npy":
+def opened(path: Path, kind: str = "image") -> Any:
+    """What a network is given of a file that is no video: the path of a photograph or a cloud, or a float array."""
+    if path.suffix.lower() != ".npy" or kind == "points":
         return path
     import numpy as np  # only arrays need it here
 
@@ -41,9 +43,10 @@ def opened(path: Path) -> Any:
         raise BadInput(f"{path}: is no .npy array: {error}") from None
 
 
-def frames(paths: Sequence[Path], count: int | None) -> Iterator[tuple[str, Any]]:
-    """(name, decoded frame) pairs: uint8 [H, W, 3] of a video, PIL images, float arrays; a BadInput instead of a frame
-    that cannot be read. `count`: as many, walking the inputs again and again; None walks them once."""
+def frames(paths: Sequence[Path], count: int | None, kind: str = "image") -> Iterator[tuple[str, Any]]:
+    """(name, decoded frame) pairs: uint8 [H, W, 3] of a video, PIL images, points, float arrays; a BadInput
+    instead of a frame that cannot be read. `count`: as many, walking the inputs again and again; None walks them once.
+    `kind`: see `inputs_of`."""
     decode = lru_cache(_KEPT)(_decoded)
 
     def walk() -> Iterator[tuple[str, Any]]:
@@ -51,18 +54,27 @@ def frames(paths: Sequence[Path], count: int | None) -> Iterator[tuple[str, Any]
             if is_video(path):
                 yield from ((f"{path}#{index}", frame) for index, frame in enumerate(_video(path)))
             else:
-                yield str(path), decode(path)
+                yield str(path), decode(path, kind)
 
     return islice(walk(), count)
 
 
-def _decoded(path: Path) -> Any:
-    from shoestring.deploy.preprocess import open_image  # loads numpy and Pillow
+def _decoded(path: Path, kind: str) -> Any:
+    from shoestring.deploy.cloud_spec import cloud  # loads numpy and Pillow
+    from shoestring.deploy.preprocess import open_image
 
     try:
-        return opened(path) if path.suffix.lower() == ".npy" else open_image(path)
+        if kind == "points":
+            return cloud(path)
+        return opened(path, kind) if path.suffix.lower() == ".npy" else open_image(path)
     except BadInput as error:
         return error
+
+
+def _clouds() -> frozenset[str]:
+    from shoestring.deploy.clouds.read import IN_FOLDERS  # loads numpy
+
+    return IN_FOLDERS
 
 
 def _video(path: Path) -> Iterator[Any]:

@@ -21,9 +21,10 @@ DeviceName = Annotated[str, typer.Option(help="Where to run; cpu.")]
 Seconds = Annotated[float, typer.Option(help="How long to time at most.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
 Data = Annotated[
-    Path | None, typer.Option(help="Images: class per folder, labels.csv, a folder without labels, or a .npz.")
+    Path | None,
+    typer.Option(help="Images or point clouds: class per folder, labels.csv, a folder without labels, or a .npz."),
 ]
-Demo = Annotated[bool, typer.Option("--demo", help="Use the photographs that installed packages ship.")]
+Demo = Annotated[bool, typer.Option("--demo", help="Use photographs of installed packages, or made shapes.")]
 Json = Annotated[Path | None, typer.Option(help="Write the result as JSON.")]
 Html = Annotated[Path | None, typer.Option(help="Write the result as one HTML page.")]
 BudgetText = Annotated[str | None, typer.Option(help='Limits: "latency<=2ms, size<=4MB, quality>=-1pt".')]
@@ -31,7 +32,7 @@ Latency = Annotated[str | None, typer.Option(help="Twin of latency<=: 2ms, 0.6x.
 Size = Annotated[str | None, typer.Option(help="Twin of size<=: 4MB.")]
 Lose = Annotated[str | None, typer.Option(help="Twin of quality>=-: 1pt.")]
 Weights = Annotated[Path | None, typer.Option(help="Trained weights: .pth or .safetensors.")]
-Input = Annotated[str | None, typer.Option(help="Shape of one input, CxHxW.")]
+Input = Annotated[str | None, typer.Option(help="Shape of one input, CxHxW, or POINTSx3.")]
 
 Report = Callable[[str, float], object]
 

@@ -54,9 +54,10 @@ def receipt(
     on `budget`, or on the one the file was fitted to. `original`: MODEL as in `fit`, for quality and true baselines.
     `data` or `demo` judge quality, but for the `calibration` inputs drawn with `seed` that the fit took (as a `.shoe`
     says; else 64 and 0). Raises BadInput."""
-    from shoestring.image.fitting import judged_samples  # loads what the verb needs
+    from shoestring.cli.modality import task_of  # loads what the verb needs
     from shoestring.pipeline import cases
     from shoestring.pipeline.device import here
+    from shoestring.pipeline.drawing import judged_samples
     from shoestring.pipeline.files import usable_runtime
     from shoestring.pipeline.original import resolve
     from shoestring.pipeline.receipt import measure
@@ -72,7 +73,8 @@ def receipt(
     split = cases.split_of(path)
     calibration = split.get("calibration", 64) if calibration is None else calibration
     seed = split.get("seed", 0) if seed is None else seed
-    case = cases.case_of(path, device, known, judged_samples(known, data, demo, calibration, seed, split))
+    task = None if known is None or not (data or demo) else task_of(known)
+    case = cases.case_of(path, device, known, judged_samples(task, data, demo, calibration, seed, split))
     for other in against:
         case = cases.against(case, str(other))
     return measure(case, limits, batch, seconds, report)

@@ -1,5 +1,5 @@
-"""`shoestring run FILE INPUT...`: runs an artifact on photographs, a folder of them, or a video; with `--deadline` by
-the point that will be in time, frame by frame. Needs no torch."""
+"""`shoestring run FILE INPUT...`: runs an artifact on photographs, point clouds, folders of them, or a video; with
+`--deadline` by the point that will be in time, frame by frame. Needs no torch."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -53,29 +53,32 @@ def run(
     frames: int | None = None,
     load: "Script | None" = None,
 ) -> Iterator[Answer]:
-    """Answers for photographs (or `.npy` tensors) and the frames of videos, one by one; a folder stands for the
-    photographs in it. An input that cannot be read gives an Answer with an error. `deadline_ms`: each frame by the
+    """Answers for photographs (or `.npy` tensors), point clouds and the frames of videos, one by one; a folder stands
+    for what is in it. An input that cannot be read gives an Answer with an error. `deadline_ms`: each frame by the
     richest point that will be in time, all but a share `miss` of them; `frames`: so many, walking the inputs again and
     again; `load`: other processes that take the cores meanwhile. Raises BadInput for the artifact, a missing path, an
     empty folder, and a broken video."""
     from shoestring.deploy.session import load as load_model  # loads a runtime
 
-    paths = [path for given in inputs for path in inputs_of(Path(given))]
     if frames is not None and frames < 1:
         raise BadInput(f"frames: {frames} is none; give 1 or more")
     model = load_model(file, runtime, threads)
+    kind = str(model.spec["kind"])
+    paths = [path for given in inputs for path in inputs_of(Path(given), kind)]
     if deadline_ms is not None:
         return _in_time(model.adaptive(deadline_ms, miss), paths, top, frames, load)
     if load is not None:
         raise BadInput("load: is for frames with a deadline; give one, for example --deadline 33ms")
     if frames is None and not any(map(is_video, paths)):
-        return (_answer(model, path, top) for path in paths)
-    return (_framed(model, name, frame, top) for name, frame in walk(paths, frames))
+        return (_answer(model, path, top, kind) for path in paths)
+    return (_framed(model, name, frame, top) for name, frame in walk(paths, frames, kind))
 
 
 def run_command(
     file: Annotated[Path, typer.Argument(help="A .shoe file.")],
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Photographs, folders of them, videos.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Photographs, point clouds, folders, videos.")
+    ],
     top: Annotated[int, typer.Option(help="Classes to show.", min=1)] = 5,
     runtime: Runtime = None,
     threads: Threads = 1,
@@ -87,8 +90,8 @@ def run_command(
     timeline: Annotated[Path | None, typer.Option(help="Write what happened: .html, .svg or .json.")] = None,
     json: Json = None,
 ) -> None:
-    """Runs an artifact on photographs or a video: top classes with labels, and the throughput; with --deadline by the
-    point that will be in time."""
+    """Runs an artifact on photographs, point clouds or a video: top classes with labels, and the throughput; with
+    --deadline by the point that will be in time."""
     require_places(json)
     require_picture(timeline)
     if deadline is None and (load or script or timeline or miss is not None):
@@ -146,7 +149,7 @@ def _in_time(
     from shoestring.measure.load import playing  # only a load needs it
 
     with playing(load) if load is not None else nullcontext(0.0) as start:
-        for name, frame in walk(paths, count):
+        for name, frame in walk(paths, count, str(model.artifact.preprocess["kind"])):
             busy = 0 if load is None else load.busy(time.monotonic() - start)
             try:
                 if isinstance(frame, BadInput):
@@ -160,10 +163,10 @@ def _in_time(
             yield Answer(name, predictions, 0.0, turn.ms, turn=turn)
 
 
-def _answer(model: "Model", path: Path, top: int) -> Answer:
+def _answer(model: "Model", path: Path, top: int, kind: str) -> Answer:
     try:
         start = time.perf_counter()
-        return _timed(model, str(path), opened(path), top, start)
+        return _timed(model, str(path), opened(path, kind), top, start)
     except BadInput as error:
         return Answer(str(path), error=str(error))
 

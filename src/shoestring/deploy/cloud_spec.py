@@ -23,7 +23,13 @@ KEYS = frozenset(("kind", "points", "centre", "scale", "up"))
 MOST = 2**20  # points of a network input
 _SORTED = 2**17  # points at most that are put in order; of more, one of so many
 _BITS = 21  # of a Morton code, an axis
-_SPREAD = ((32, 0x1F00000000FFFF), (16, 0x1F0000FF0000FF), (8, 0x100F00F00F00F00F), (4, 0x10C30C30C30C30C3), (2, 0x1249249249249249))
+_SPREAD = (
+    (32, 0x1F00000000FFFF),
+    (16, 0x1F0000FF0000FF),
+    (8, 0x100F00F00F00F00F),
+    (4, 0x10C30C30C30C30C3),
+    (2, 0x1249249249249249),
+)
 
 
 def check_points_spec(spec: Mapping[str, Any]) -> None:
@@ -74,9 +80,7 @@ def ordered(points: NDArray[np.floating]) -> NDArray[np.floating]:
     return points[np.argsort(_interleaved(cells), kind="stable")]
 
 
-def chosen(
-    points: NDArray[np.floating], count: int, draws: NDArray[np.floating] | None = None
-) -> NDArray[np.floating]:
+def chosen(points: NDArray[np.floating], count: int, draws: NDArray[np.floating] | None = None) -> NDArray[np.floating]:
     """[count, 3] of `ordered` points: one of each of `count` equal parts of the curve, the middle one, or where `draws`
     [count] in [0, 1) say; of fewer points than `count`, each about equally often."""
     places = (np.arange(count) + (0.5 if draws is None else draws)) * (len(points) / count)

@@ -11,7 +11,7 @@ import struct
 import sys
 import weakref
 from collections.abc import Callable, Sequence
-from ctypes import POINTER, Array, Structure, c_char, c_char_p, c_double, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, Array, Structure, c_char, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -250,6 +250,12 @@ def _declare(library: ctypes.CDLL) -> None:
         ("steps", c_size_t, [c_void_p, POINTER(_Step), c_size_t]),
         ("run", c_int32, [*run, *text]),
         ("profile", c_int32, [*run, c_int32, c_void_p, c_size_t, *text]),
+        ("farthest", c_int32, [c_void_p, *[c_int64] * 3, c_void_p, c_char_p, *text]),
+        (
+            "nearest",
+            c_int32,
+            [c_void_p, c_int64, c_void_p, *[c_int64] * 2, c_float, c_int64, c_void_p, c_char_p, *text],
+        ),
     ):
         function = getattr(library, f"shoestring_{name}")
         function.restype, function.argtypes = result, arguments

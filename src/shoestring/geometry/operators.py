@@ -1,7 +1,7 @@
 """The operators as networks call them: one node each in a graph, whatever computes it.
 
 `farthest`, `nearest` and `within` give indices and have no gradients; `take` has. What they compute is written down in
-`reference`.
+`reference`, who computes it in `dispatch`.
 """
 
 from typing import Any
@@ -10,30 +10,32 @@ import torch
 from torch import Tensor
 
 from shoestring.core.errors import BadInput
-from shoestring.geometry import reference
+from shoestring.geometry import dispatch, reference
 
 
 @torch.library.custom_op("shoestring::farthest", mutates_args=())
 def farthest(xyz: Tensor, count: int) -> Tensor:
     """Farthest point sampling: int64 [B, count] of points float [B, N, 3], starting with point 0. Raises BadInput
-    unless 1 <= count <= N."""
-    _require(xyz, count, "farthest")
-    return reference.farthest(xyz, count)
+    unless 1 <= count <= N and all coordinates are finite."""
+    _require("farthest", count, xyz)
+    return dispatch.farthest(xyz, count)
 
 
 @torch.library.custom_op("shoestring::nearest", mutates_args=())
 def nearest(centres: Tensor, xyz: Tensor, count: int) -> Tensor:
     """The `count` nearest of `xyz` [B, N, 3] to each of `centres` [B, M, 3], nearest first: int64 [B, M, count].
-    Raises BadInput unless 1 <= count <= N."""
-    _require(xyz, count, "nearest")
-    return reference.nearest(centres, xyz, count)
+    Raises BadInput unless 1 <= count <= N and all coordinates are finite."""
+    _require("nearest", count, xyz, centres)
+    return dispatch.nearest(centres, xyz, count)
 
 
 @torch.library.custom_op("shoestring::within", mutates_args=())
 def within(centres: Tensor, xyz: Tensor, radius: float, count: int) -> Tensor:
     """Like `nearest`, but of points farther than `radius` the nearest one stands in their place."""
-    _require(xyz, count, "within")
-    return reference.within(centres, xyz, radius, count)
+    _require("within", count, xyz, centres)
+    if not radius >= 0:
+        raise BadInput(f"within: a radius of {radius} does not work; give 0 or more")
+    return dispatch.within(centres, xyz, min(radius, torch.finfo(xyz.dtype).max), count)
 
 
 @torch.library.custom_op("shoestring::take", mutates_args=())
@@ -87,6 +89,15 @@ WITHIN = torch.ops.shoestring.within.default
 TAKE = torch.ops.shoestring.take.default
 
 
-def _require(xyz: Tensor, count: int, name: str) -> None:
+def _require(name: str, count: int, xyz: Tensor, centres: Tensor | None = None) -> None:
+    for given in (xyz, centres):
+        if given is None:
+            continue
+        if given.ndim != 3 or given.shape[2] != 3 or not given.is_floating_point():
+            raise BadInput(f"{name}: points are {given.dtype} {list(given.shape)}; give floats [B, N, 3]")
+        if len(given) != len(xyz) or given.dtype != xyz.dtype or given.device != xyz.device:
+            raise BadInput(f"{name}: centres and points must be of one batch size, type and device")
+        if not torch.isfinite(given).all():
+            raise BadInput(f"{name}: coordinates must be finite; leave out points with NaN or infinity")
     if not 1 <= count <= xyz.shape[1]:
         raise BadInput(f"{name}: {count} of {xyz.shape[1]} points cannot be had; ask for 1 to {xyz.shape[1]}")

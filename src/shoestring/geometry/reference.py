@@ -43,6 +43,22 @@ def take(x: Tensor, index: Tensor) -> Tensor:
     return x[batch, index]
 
 
+def interpolate(x: Tensor, xyz: Tensor, centres: Tensor) -> Tensor:
+    """PointNet++, equation 2: features [B, M, C] at `centres` from `x` [B, N, C] at `xyz`, by all distances."""
+    near = distances(centres, xyz).sort(dim=2, stable=True)
+    weights = 1 / (near.values[..., :3] + 1e-8)
+    weights = weights / weights.sum(2, keepdim=True)
+    return (weights[..., None] * take(x, near.indices[..., :3])).sum(2)
+
+
+def voxels(xyz: Tensor, size: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of points [N, 3]: keys [V, 3], counts [V], inverse [N], means [V, 3]."""
+    cells = torch.floor(xyz / size).to(torch.int64)
+    keys, inverse, counts = cells.unique(dim=0, return_inverse=True, return_counts=True)
+    own = inverse[None] == torch.arange(len(keys), device=xyz.device)[:, None]
+    return keys, counts, inverse, (own[..., None] * xyz).sum(1) / counts[:, None]
+
+
 def distances(centres: Tensor, xyz: Tensor) -> Tensor:
     """Squared, [B, M, N]."""
     return _squared(centres[:, :, None] - xyz[:, None])

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from shoestring.core.errors import BadInput
-from shoestring.image.dataset import Dataset, ImageFile, Item
+from shoestring.image.dataset import ImageFile
+from shoestring.pipeline.dataset import Dataset, Item
 
 # package, folder inside it, files inside the wheel; one photograph of each scene
 _PHOTOGRAPHS = (

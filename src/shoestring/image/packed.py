@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from shoestring.core.errors import BadInput
-from shoestring.image.dataset import ArrayImage, Dataset, Item, PackedImage, Source
+from shoestring.image.dataset import ArrayImage, PackedImage
+from shoestring.pipeline.dataset import Dataset, Item, Source
 
 _ACCEPTED = "images (+ labels, classes), or jpeg, offset, label (+ classes)"
 

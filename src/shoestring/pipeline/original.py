@@ -47,6 +47,12 @@ class Original:
     labels: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def outputs(self) -> int:
+        """How many numbers [n, outputs] it answers with; 0 when that is not the shape of its answers."""
+        shape = self.graph.graph.output[0].type.tensor_type.shape.dim
+        return int(shape[-1].dim_value) if len(shape) == 2 else 0
+
     def noise(self) -> list[np.ndarray]:
         """Four inputs of normal noise, float32 [1, *input], the same each time, to calibrate for speed only."""
         seeds = map(np.random.default_rng, range(4))

@@ -93,6 +93,7 @@ void elementwise() {
     compare<int32_t>("splat", [&](auto u, int, int32_t* o) { u.store(o, u.splat(a[0])); });
     compare<float>("splat", [&](auto u, int, float* o) { u.storef(o, u.splat(some)); });
     compare<float>("addf", [&](auto u, int i, float* o) { u.storef(o, u.addf(u.loadf(&x[i]), u.loadf(&y[i]))); });
+    compare<float>("subf", [&](auto u, int i, float* o) { u.storef(o, u.subf(u.loadf(&x[i]), u.loadf(&y[i]))); });
     compare<float>("mul", [&](auto u, int i, float* o) { u.storef(o, u.mul(u.loadf(&x[i]), u.loadf(&y[i]))); });
     compare<float>("div", [&](auto u, int i, float* o) { u.storef(o, u.div(u.loadf(&z[i]), u.splat(code + 0.3f))); });
     compare<float>(
@@ -100,6 +101,37 @@ void elementwise() {
     compare<float>("minf", [&](auto u, int i, float* o) { u.storef(o, u.minf(u.loadf(&x[i]), u.loadf(&y[i]))); });
     compare<float>("maxf", [&](auto u, int i, float* o) { u.storef(o, u.maxf(u.loadf(&x[i]), u.loadf(&y[i]))); });
     const float nan[2] = {std::nanf(""), std::nanf("")};
+    compare<int32_t>("count_less", [&](auto u, int i, int32_t* o) {
+        u.store(o, u.count_less(u.load(&a[i]), u.loadf(&x[i]), u.loadf(&y[i])));
+    });
+    std::vector<float> w = x;  // some equal to y, some not a number
+    for (int i = 0; i < (int)w.size(); i += 3) w[i] = below(2) ? y[i] : std::nanf("");
+    std::vector<uint8_t> bits[2];
+    both([&](auto u, int i) {
+        for (int k = 0; k < u.lanes; ++k)
+            bits[is_portable<decltype(u)>].push_back(u.at_most(u.loadf(&w[i]), u.loadf(&y[i])) >> k & 1);
+    });
+    equal("at_most", bits[0].data(), bits[1].data(), kInts);
+    std::vector<float> kept_floats[2];
+    std::vector<int32_t> listed[2];
+    both([&](auto u, int i) {
+        constexpr bool portable = is_portable<decltype(u)>;
+        float some[kInts] = {};
+        int32_t numbers[kInts] = {};
+        const uint32_t kept = u.at_most(u.loadf(&x[i]), u.loadf(&y[i]));
+        u.append(some, numbers, u.loadf(&x[i]), u.load(&a[i]), kept);
+        for (int k = 0; k < __builtin_popcount(kept); ++k)
+            kept_floats[portable].push_back(some[k]), listed[portable].push_back(numbers[k]);
+    });
+    for (int k = 0; k < 2; ++k) listed[k].resize(kInts), kept_floats[k].resize(kInts);
+    equal("append", kept_floats[0].data(), kept_floats[1].data(), kInts);
+    equal("append, numbers", listed[0].data(), listed[1].data(), kInts);
+    for (int i = 0; i < V::lanes; ++i) {  // the largest in any lane
+        std::vector<float> one(V::lanes, -3.0f);
+        one[i] = 2.0f;
+        const float got = V::largest(V::loadf(one.data())), wanted = 2.0f;
+        equal("largest", &got, &wanted, 1);
+    }
     compare<float>("minf of NaN",
                    [&](auto u, int i, float* o) { u.storef(o, u.minf(u.splat(nan[0]), u.loadf(&y[i]))); });
     compare<float>("maxf of NaN",

@@ -85,8 +85,9 @@ def surface(mesh: Mesh, count: int = SAMPLES, seed: int = 0) -> NDArray[np.float
     if len(triangles) and not 0 <= triangles.min() <= triangles.max() < len(vertices):
         raise ValueError("a face has a corner that is not there")
     with np.errstate(invalid="ignore", over="ignore"):
-        first, *sides = vertices[triangles[:, 0]], *(vertices[triangles[:, i]] - vertices[triangles[:, 0]] for i in (1, 2))
-        areas = np.linalg.norm(np.cross(*sides), axis=1) / 2
+        first = vertices[triangles[:, 0]]
+        along_b, along_c = vertices[triangles[:, 1]] - first, vertices[triangles[:, 2]] - first
+        areas = np.linalg.norm(np.cross(along_b, along_c), axis=1) / 2
     areas[~np.isfinite(areas)] = 0
     total = areas.sum()
     if not 0 < total < np.inf:
@@ -96,4 +97,4 @@ def surface(mesh: Mesh, count: int = SAMPLES, seed: int = 0) -> NDArray[np.float
     steps = np.arange(1, count + 1)[:, None] / np.array([_PLASTIC, _PLASTIC**2])
     part = (0.5 + seed * 0.618033988749895 + steps) % 1
     part = np.where(part.sum(axis=1, keepdims=True) > 1, 1 - part, part)
-    return first[chosen] + part[:, :1] * sides[0][chosen] + part[:, 1:] * sides[1][chosen]
+    return first[chosen] + part[:, :1] * along_b[chosen] + part[:, 1:] * along_c[chosen]

@@ -63,7 +63,9 @@ def _row(head: dict[str, list[str]]) -> tuple[list[str], np.dtype[np.void]]:
     return names, np.dtype(fields)
 
 
-def _compressed(data: bytes, start: int, names: list[str], dtype: np.dtype[np.void], count: int) -> NDArray[np.floating]:
+def _compressed(
+    data: bytes, start: int, names: list[str], dtype: np.dtype[np.void], count: int
+) -> NDArray[np.floating]:
     packed, size = (int.from_bytes(data[at : at + 4], "little") for at in (start, start + 4))
     if size != count * dtype.itemsize or size > MAX_BYTES or start + 8 + packed > len(data):
         raise ValueError("the compressed data does not have the size that the header tells")

@@ -12,9 +12,22 @@ from shoestring.deploy.clouds.raw import MAX_TRIANGLES, Mesh, require_count, who
 from shoestring.deploy.clouds.text import fan, numbers, polygons
 
 _TYPES = {
-    **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
-    **{"int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4"},
-    **{"float": "f4", "double": "f8", "float32": "f4", "float64": "f8"},
+    "char": "i1",
+    "uchar": "u1",
+    "short": "i2",
+    "ushort": "u2",
+    "int": "i4",
+    "uint": "u4",
+    "int8": "i1",
+    "uint8": "u1",
+    "int16": "i2",
+    "uint16": "u2",
+    "int32": "i4",
+    "uint32": "u4",
+    "float": "f4",
+    "double": "f8",
+    "float32": "f4",
+    "float64": "f8",
 }
 _ORDERS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 _HEADER = 2**16  # bytes at most

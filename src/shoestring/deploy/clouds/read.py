@@ -18,11 +18,20 @@ from shoestring.deploy.clouds.text import rows
 
 FARTHEST = 1e12  # a coordinate beyond is no measurement
 _READERS: dict[str, Callable[[bytes], NDArray[np.floating] | Mesh]] = {
-    **{".ply": ply, ".pcd": pcd, ".npy": npy, ".npz": npz, ".bin": floats, ".off": off, ".obj": obj, ".stl": stl},
+    ".ply": ply,
+    ".pcd": pcd,
+    ".npy": npy,
+    ".npz": npz,
+    ".bin": floats,
+    ".off": off,
+    ".obj": obj,
+    ".stl": stl,
     **dict.fromkeys((".xyz", ".txt", ".csv", ".pts", ".asc"), rows),
     **dict.fromkeys((".las", ".laz"), las),
 }
 SUFFIXES = frozenset(_READERS)
+# What a folder is searched for: text in it is as likely a list or a licence.
+IN_FOLDERS = SUFFIXES - {".csv", ".txt"}
 
 
 def read_cloud(

@@ -128,10 +128,9 @@ float compact(Search& search, int64_t count) {
     Candidates& all = search.found;
     if (count <= kRanked) {
         rank(all, search.ranks);
-        float largest = -1.0f;
-        int64_t below = 0;
-        for (int64_t i = 0; i < all.kept; ++i)
-            if (search.ranks[i] < count && all.distance[i] > largest) largest = all.distance[i];
+        int64_t last = 0, below = 0;  // the count-th, unless others are as far
+        while (last < all.kept && search.ranks[last] != count - 1) ++last;
+        const float largest = last < all.kept ? all.distance[last] : -1.0f;
         for (int64_t i = 0; i < all.kept; ++i) below += all.distance[i] <= largest;
         if (below == count) {
             const V::F limit = V::splat(largest);
@@ -183,44 +182,53 @@ inline void look_at_cell(const Cells& cells, int64_t c, const Centre& p, int64_t
     if (all.kept >= count && (limit == kInfinity || all.kept > all.room - kSmall)) limit = compact(search, count);
 }
 
-void look_at_group(const Cells& cells, int64_t g, const Centre& p, int64_t count, float& limit, Search& search) {
-    float bounds[kGroup];
-    uint32_t order[kGroup];
+// The least of bounds [places], and where it is.
+inline int64_t least_of(const float* bounds, int64_t places) {
+    V::F least = V::splat(kInfinity);
+    for (int64_t i = 0; i < places; i += V::lanes) least = V::minf(V::loadf(bounds + i), least);
+    const V::F closest = V::splat(-V::largest(V::subf(V::splat(0.0f), least)));
+    for (int64_t i = 0; i < places; i += V::lanes)
+        if (const uint32_t bits = V::at_most(V::loadf(bounds + i), closest)) return i + lowest(bits);
+    return 0;
+}
+
+// Bits in order of their bounds, the last few of which are cut off. Returns how many there are.
+inline int in_order(const float* bounds, uint32_t bits, uint32_t* order) {
     int found = 0;
-    for (int64_t i = 0; i < kGroup; i += V::lanes) {
-        const V::F nearest = bound(cells.boxes, g * kGroup + i, p);
-        V::storef(bounds + i, nearest);
-        for (uint32_t bits = V::at_most(nearest, V::splat(limit)); bits; bits &= bits - 1) {
-            const uint32_t c = (uint32_t)i + (uint32_t)lowest(bits);
-            uint32_t key;
-            __builtin_memcpy(&key, bounds + c, sizeof key);
-            key = (key & ~(uint32_t)(kGroup - 1)) | c;
-            int at = found++;
-            for (; at > 0 && order[at - 1] > key; --at) order[at] = order[at - 1];
-            order[at] = key;
-        }
+    for (; bits; bits &= bits - 1) {
+        const uint32_t c = (uint32_t)lowest(bits);
+        uint32_t key;
+        __builtin_memcpy(&key, bounds + c, sizeof key);
+        key = (key & ~(uint32_t)(kGroup - 1)) | c;
+        int at = found++;
+        for (; at > 0 && order[at - 1] > key; --at) order[at] = order[at - 1];
+        order[at] = key;
     }
+    return found;
+}
+
+void look_at_group(const Cells& cells, int64_t g, const Centre& p, int64_t count, float& limit, Search& search) {
+    const int64_t here = cells.cells - g * kGroup;
+    float bounds[kGroup];
+    for (int64_t i = 0; i < kGroup; i += V::lanes) V::storef(bounds + i, bound(cells.boxes, g * kGroup + i, p));
+    const int64_t first = least_of(bounds, kGroup);
+    if (bounds[first] <= limit) look_at_cell(cells, g * kGroup + first, p, count, limit, search);
+    uint32_t bits = 0, order[kGroup];
+    for (int64_t i = 0; i < kGroup; i += V::lanes) bits |= V::at_most(V::loadf(bounds + i), V::splat(limit)) << i;
+    bits &= (here < kGroup ? (1u << here) - 1 : ~0u) & ~(1u << first);
+    const int found = in_order(bounds, bits, order);
     for (int i = 0; i < found; ++i) {
         const int64_t c = order[i] & (kGroup - 1);
-        if (bounds[c] <= limit && g * kGroup + c < cells.cells)
-            look_at_cell(cells, g * kGroup + c, p, count, limit, search);
+        if (bounds[c] <= limit) look_at_cell(cells, g * kGroup + c, p, count, limit, search);
     }
 }
 
 void search_around(const Cells& cells, const Centre& p, int64_t count, float limit, Search& search) {
     const Boxes& groups = cells.groups;
-    V::F least = V::splat(kInfinity);
-    for (int64_t g = 0; g < groups.places; g += V::lanes) {
-        const V::F nearest = bound(groups, g, p);
-        V::storef(search.bounds + g, nearest);
-        least = V::minf(nearest, least);
-    }
-    const float closest = -V::largest(V::subf(V::splat(0.0f), least));
     search.found.kept = 0;
-    int64_t home = -1;
-    for (int64_t g = 0; g < groups.places && home < 0; g += V::lanes)
-        if (const uint32_t bits = V::at_most(V::loadf(search.bounds + g), V::splat(closest))) home = g + lowest(bits);
-    if (home >= 0 && home < groups.count) look_at_group(cells, home, p, count, limit, search);
+    for (int64_t g = 0; g < groups.places; g += V::lanes) V::storef(search.bounds + g, bound(groups, g, p));
+    const int64_t home = least_of(search.bounds, groups.places);
+    look_at_group(cells, home, p, count, limit, search);
     for (int64_t g = 0; g < groups.places; g += V::lanes)
         for (uint32_t bits = V::at_most(V::loadf(search.bounds + g), V::splat(limit)); bits; bits &= bits - 1) {
             const int64_t one = g + lowest(bits);

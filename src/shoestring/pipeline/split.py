@@ -1,11 +1,11 @@
-"""Two sets that share no photograph: one to fit on, one to judge on."""
+"""Two sets that share no original (no photograph, no scan): one to fit on, one to judge on."""
 
 from collections import Counter
 
 import numpy as np
 
 from shoestring.core.errors import BadInput
-from shoestring.image.dataset import Dataset
+from shoestring.pipeline.dataset import Dataset
 
 
 def split(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -17,12 +17,12 @@ def split(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Dataset
     would leave nothing to judge.
     """
     if count < 1:
-        raise BadInput(f"split: {count} images asked for; take at least 1")
+        raise BadInput(f"split: {count} inputs asked for; take at least 1")
     order = shuffled(dataset, seed)
     used = set(order.group[:count])
     if len(dataset) < count or used.issuperset(dataset.group):
-        have = f"{len(dataset)} images of {len(set(dataset.group))} photographs"
-        raise BadInput(f"split: {have} cannot give {count} and leave any to judge; give more images")
+        have = f"{len(dataset)} inputs of {len(set(dataset.group))} originals"
+        raise BadInput(f"split: {have} cannot give {count} and leave any to judge; give more")
     judged = [index for index, group in enumerate(dataset.group) if group not in used]
     return order[:count], dataset.take(judged)
 

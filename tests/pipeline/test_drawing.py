@@ -10,9 +10,9 @@ from PIL import Image
 
 from shoestring.core.errors import BadInput
 from shoestring.image.data import load_images
-from shoestring.image.dataset import Dataset
-from shoestring.image.samples import Inputs, samples
 from shoestring.image.task import ImageClassification
+from shoestring.pipeline.dataset import Dataset
+from shoestring.pipeline.drawing import Inputs, samples
 from shoestring.pipeline.samples import Samples
 
 SPEC = {
@@ -173,7 +173,7 @@ def test_no_image_fits_and_judges(plain: Callable[..., Dataset], colours: range,
     dataset, judge = plain(range(30)), plain(colours, "judge")
     items = tuple(replace(item, target=0, group=f"other {item.group}") for item in judge.items)
     for other in (judge, replace(judge, items=items)):
-        with pytest.raises(BadInput, match=f"--judge: {shared} of the {len(colours)} images .* are in --data too"):
+        with pytest.raises(BadInput, match=f"--judge: {shared} of the {len(colours)} inputs .* are in --data too"):
             samples(dataset, ImageClassification(PLAIN, outputs=2), 6, 3, other, train)
 
 
@@ -190,10 +190,10 @@ def test_training_without_labels(tmp_path: Path, save: Callable[..., Path]) -> N
 @pytest.mark.parametrize(
     ("count", "calibration", "reason"),
     [
-        (12, 0, "0 images of the 6 to fit on; take 1 to 6"),
-        (12, 7, "7 images of the 6 to fit on; take 1 to 6"),
+        (12, 0, "0 inputs of the 6 to fit on; take 1 to 6"),
+        (12, 7, "7 inputs of the 6 to fit on; take 1 to 6"),
         (3, 1, None),
-        (2, 1, "1 images to fit on leave 1; leave two"),
+        (2, 1, "1 inputs to fit on leave 1; leave two"),
         (1, 1, "cannot give 1 and leave any to judge"),
     ],
 )
@@ -209,7 +209,7 @@ def test_too_few_to_train(count: int, calibration: int, reason: str | None, plai
 def test_all_may_calibrate_when_others_judge(plain: Callable[..., Dataset]) -> None:
     dataset, judge, task = plain(range(6)), plain(range(50, 53), "judge"), ImageClassification(PLAIN, outputs=2)
     assert sorted(reds(samples(dataset, task, 6, judge=judge).calibration)) == list(range(6))
-    with pytest.raises(BadInput, match="7 images of the 6 to fit on"):
+    with pytest.raises(BadInput, match="7 inputs of the 6 to fit on"):
         samples(dataset, task, 7, judge=judge)
     with pytest.raises(BadInput, match="leave two or more to judge"):
         samples(dataset, task, 6, judge=judge[:1])

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoestring.core.errors import BadInput
-from shoestring.image.dataset import ArrayImage, Dataset, Item
-from shoestring.image.split import shuffled, split
+from shoestring.image.dataset import ArrayImage
+from shoestring.pipeline.dataset import Dataset, Item
+from shoestring.pipeline.split import shuffled, split
 
 PIXELS = np.zeros((1, 1, 1), np.uint8)
 
@@ -74,7 +75,7 @@ def test_judgement_keeps_the_order_of_the_data():
     ("groups", "calibration"), [(range(10), 10), (range(10), 11), ([0] * 10, 3), ([0] * 5 + [1] * 5, 6)]
 )
 def test_too_few_is_an_error(groups, calibration):
-    with pytest.raises(BadInput, match="give more images"):
+    with pytest.raises(BadInput, match="give more"):
         split(made([None] * 10, groups), calibration)
 
 

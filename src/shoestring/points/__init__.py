@@ -1,0 +1,1 @@
+"""The modality of point clouds: data, augmentation, made shapes, the classification task, measures of segmentation."""
