@@ -237,6 +237,7 @@ def _declare(library: ctypes.CDLL) -> None:
     """The types of abi.h."""
     text = [c_char_p, c_size_t]
     run = [c_void_p, c_char_p, c_size_t, c_char_p, c_size_t, c_int32]
+    cloud = [c_void_p, c_int64, c_int64]
     for name, result, arguments in (
         ("version", c_int32, []),
         ("isa", c_char_p, [c_size_t]),
@@ -250,12 +251,10 @@ def _declare(library: ctypes.CDLL) -> None:
         ("steps", c_size_t, [c_void_p, POINTER(_Step), c_size_t]),
         ("run", c_int32, [*run, *text]),
         ("profile", c_int32, [*run, c_int32, c_void_p, c_size_t, *text]),
-        ("farthest", c_int32, [c_void_p, *[c_int64] * 3, c_void_p, c_char_p, *text]),
-        (
-            "nearest",
-            c_int32,
-            [c_void_p, c_int64, c_void_p, *[c_int64] * 2, c_float, c_int64, c_void_p, c_char_p, *text],
-        ),
+        ("farthest", c_int32, [*cloud, c_int64, c_void_p, c_char_p, *text]),
+        ("nearest", c_int32, [*cloud[:2], *cloud, c_float, c_int64, c_void_p, c_char_p, *text]),
+        ("take", c_int32, [*cloud, c_size_t, *cloud[:2], c_void_p, *text]),
+        ("interpolate", c_int32, [*cloud[:2], *cloud[:2], *cloud, c_void_p, c_char_p, *text]),
     ):
         function = getattr(library, f"shoestring_{name}")
         function.restype, function.argtypes = result, arguments

@@ -1,6 +1,5 @@
 """Features of some points for others, from the three nearest."""
 
-import torch
 from torch import Tensor
 
 from shoestring.core.errors import BadInput
@@ -24,4 +23,4 @@ def interpolate(x: Tensor, xyz: Tensor, centres: Tensor) -> Tensor:
     dx, dy, dz = (centres[:, :, None] - operators.take(xyz, index)).unbind(-1)
     weights = ((dx * dx + dy * dy) + dz * dz + LEAST).reciprocal()
     weights = weights / weights.sum(2, keepdim=True)
-    return torch.einsum("bmk,bmkc->bmc", weights, operators.take(x, index))
+    return (weights[..., None] * operators.take(x, index)).sum(2)

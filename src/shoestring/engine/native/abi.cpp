@@ -216,3 +216,33 @@ int32_t shoestring_nearest(const float* centres, int64_t m, const float* xyz, in
         }
     });
 }
+
+int32_t shoestring_take(const void* x, int64_t clouds, int64_t n, size_t bytes, const int32_t* index, int64_t count,
+                        void* out, char* message, size_t message_size) {
+    return !guarded({message, message_size}, [&] {
+        for (int64_t i = 0; i < clouds * count; ++i)
+            if (index[i] < 0 || index[i] >= n)
+                throw BadProgram("row " + std::to_string(index[i]) + " is asked for, of " + std::to_string(n));
+        for (int64_t c = 0; c < clouds; ++c)
+            take_rows(static_cast<const uint8_t*>(x) + (size_t)(c * n) * bytes, n, bytes, index + c * count, count,
+                      static_cast<uint8_t*>(out) + (size_t)(c * count) * bytes);
+    });
+}
+
+int32_t shoestring_interpolate(const float* rows, int64_t width, const float* centres, int64_t m, const float* xyz,
+                               int64_t clouds, int64_t n, float* out, const char* isa, char* message,
+                               size_t message_size) {
+    return !guarded({message, message_size}, [&] {
+        check_points(clouds, n, 1);
+        const Kernels& own = kernels(isa);
+        const int64_t near = std::min<int64_t>(3, n);
+        const Scratch scratch(nearest_scratch(n, near));
+        std::vector<int32_t> index((size_t)(m * near));
+        std::vector<float> weights(index.size());
+        for (int64_t c = 0; c < clouds; ++c) {
+            three_nearest(centres + c * m * 3, m, xyz + c * n * 3, n, index.data(), weights.data(), scratch.as<void>(),
+                          &own);
+            blend_rows(rows + c * n * width, width, index.data(), weights.data(), near, m, out + c * m * width);
+        }
+    });
+}

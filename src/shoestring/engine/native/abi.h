@@ -69,3 +69,10 @@ SHOESTRING_API int32_t shoestring_farthest(const float* xyz, int64_t clouds, int
 SHOESTRING_API int32_t shoestring_nearest(const float* centres, int64_t m, const float* xyz, int64_t clouds, int64_t n,
                                           float radius, int64_t count, int32_t* index, const char* isa, char* message,
                                           size_t message_size);
+// Rows of `bytes` bytes of x [clouds, n] by index [clouds, count], each below n, to out [clouds, count].
+SHOESTRING_API int32_t shoestring_take(const void* x, int64_t clouds, int64_t n, size_t bytes, const int32_t* index,
+                                       int64_t count, void* out, char* message, size_t message_size);
+// Features [clouds, m, width] at centres [clouds, m, 3] from rows [clouds, n, width] of the points (points.h).
+SHOESTRING_API int32_t shoestring_interpolate(const float* rows, int64_t width, const float* centres, int64_t m,
+                                              const float* xyz, int64_t clouds, int64_t n, float* out, const char* isa,
+                                              char* message, size_t message_size);

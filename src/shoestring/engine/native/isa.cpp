@@ -78,10 +78,12 @@ constexpr unsigned kVectors = 0x06, kMasks = 0xe6;  // XMM and YMM; and the opma
 }
 #endif
 
-// The first whose name is asked for (nullptr: any) and that can run here.
+// The first whose name is asked for (nullptr: any) and that can run here. Asked once: under a hypervisor each cpuid
+// takes longer than sampling a small cloud.
 const Kernels* first(const char* name) {
-#define ISA(isa) \
-    if ((!name || !std::strcmp(name, #isa)) && runs_##isa()) return &kernels_##isa;
+#define ISA(isa)                                \
+    static const bool can_##isa = runs_##isa(); \
+    if (can_##isa && (!name || !std::strcmp(name, #isa))) return &kernels_##isa;
     SHOESTRING_ISAS
 #undef ISA
     return nullptr;
