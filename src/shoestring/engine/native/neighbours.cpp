@@ -142,17 +142,31 @@ private:
 
     void compute(const Work& work, int64_t image, Range rows, float* out) const {
         const float* points = work.tensor<float>(op_.input) + image * points_ * width_;
-        const int32_t* index = work.tensor<int32_t>(op_.index) + image * rows_;
-        take_rows(points, points_, (size_t)width_ * sizeof(float), index + rows.begin, rows.end - rows.begin, out);
-        const int64_t each = rows_ / centres_, n = (rows.end - rows.begin) * width_;
-        if (op_.other >= 0) {
-            const float* centres = work.tensor<float>(op_.other) + image * centres_ * width_;
-            float* to = out;
-            for (int64_t row = rows.begin; row < rows.end; ++row, to += width_)
-                for (int64_t c = 0; c < width_; ++c) to[c] -= centres[row / each * width_ + c];
-        }
+        const int32_t* index = work.tensor<int32_t>(op_.index) + image * rows_ + rows.begin;
+        const int64_t count = rows.end - rows.begin, n = count * width_;
+        if (op_.other < 0)
+            take_rows(points, points_, (size_t)width_ * sizeof(float), index, count, out);
+        else if (width_ == 3)  // of a size that the compiler knows
+            subtract<3>(points, index, work.tensor<float>(op_.other) + image * centres_ * 3, rows, out);
+        else
+            subtract<0>(points, index, work.tensor<float>(op_.other) + image * centres_ * width_, rows, out);
         for (const float factor : factors_)
             for (int64_t i = 0; i < n; ++i) out[i] *= factor;
+    }
+
+    // Rows less their centres. `index`: from the first of `rows` on.
+    template <int known>
+    void subtract(const float* points, const int32_t* index, const float* centres, Range rows, float* out) const {
+        const int64_t width = known ? known : width_, each = rows_ / centres_;
+        int64_t row = rows.begin;
+        while (row < rows.end) {
+            const float* centre = centres + row / each * width;
+            const int64_t end = std::min(rows.end, (row / each + 1) * each);
+            for (; row < end; ++row, ++index, out += width) {
+                const float* point = points + (uint32_t(*index) < (uint64_t)points_ ? *index : 0) * width;
+                for (int64_t c = 0; c < width; ++c) out[c] = point[c] - centre[c];
+            }
+        }
     }
 
     RelativeOp op_;
