@@ -34,7 +34,8 @@ bool small(const Program& program, const void* network) {
     for (const Op& op : program.ops) {  // distances
         if (const auto* farthest = std::get_if<FarthestOp>(&op))
             multiplies += rows(farthest->input) * rows(farthest->output);
-        if (const auto* nearest = std::get_if<NearestOp>(&op)) multiplies += rows(nearest->input) * rows(nearest->other);
+        if (const auto* nearest = std::get_if<NearestOp>(&op))
+            multiplies += rows(nearest->input) * rows(nearest->other);
     }
     return bytes < 1 << 20 && multiplies < 1 << 22;
 }

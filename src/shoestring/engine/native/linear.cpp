@@ -31,8 +31,8 @@ public:
 private:
     static constexpr int kPanels = 4;  // panels whose outputs make one vector of codes
     static constexpr int kMostLanes = 16;
-    static constexpr int64_t kLeastRows = 8;          // for which blocks of rows pay
-    static constexpr int64_t kTileBytes = 48 << 10;   // what a tile reads and writes, in the first- and second-level cache
+    static constexpr int64_t kLeastRows = 8;         // for which blocks of rows pay
+    static constexpr int64_t kTileBytes = 48 << 10;  // what a tile reads and writes: the nearest caches hold it
 
     bool tiled() const { return !floats_ && panels_.bits() == 8 && rows_ >= kLeastRows; }
     void tile(const Work& work, Range rows) const;

@@ -223,7 +223,8 @@ void tile_panels(const Tile& tile, const uint8_t* x, size_t stride, size_t rows,
 
 void tile(const Tile& tile, const uint8_t* x, size_t stride, size_t rows, uint8_t* out, size_t out_stride) {
     bool listed = false;
-    for (int p = 0; p < tile.count; ++p) listed = listed || tile.panels[p].listed[0].count + tile.panels[p].listed[1].count;
+    for (int p = 0; p < tile.count; ++p)
+        for (const Panel::List& list : tile.panels[p].listed) listed = listed || list.count;
     (listed ? tile_panels<true> : tile_panels<false>)(tile, x, stride, rows, out, out_stride);
 }
 
