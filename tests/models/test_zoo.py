@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from shoestring.core.errors import BadInput
+from shoestring.deploy.preprocess import check_spec, input_shape
 from shoestring.models.labels import class_names
 from shoestring.models.weights import read_weights
 from shoestring.models.zoo import ZOO, build, entry, has_weights, packaged_weights
@@ -21,6 +22,10 @@ SHORT_SIDES = {"efficientnet_lite1": 274, "efficientnet_lite2": 297}
 def test_entry_is_consistent(name: str):
     known = entry(name)
     spec = json.loads(json.dumps(known.preprocess))
+    if spec["kind"] == "points":
+        check_spec(spec)
+        assert known.input == tuple(input_shape(spec))
+        return
     assert spec.keys() == {"kind", "resize", "interpolation", "crop", "mean", "std"}
     assert spec["crop"] == list(known.input[1:])
     assert spec["resize"] == (None if name.startswith("cifar") else SHORT_SIDES.get(name, 256))
@@ -38,7 +43,7 @@ def test_untrained_network_is_the_same_every_time_and_leaves_the_generator_alone
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("name", ["cifar_mobilenet", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["cifar_mobilenet", "mobilenet_v2", "point_mlp"])
 def test_untrained_activations_neither_fade_nor_grow(name: str):
     model = build(name)
     sizes = []
@@ -46,7 +51,8 @@ def test_untrained_activations_neither_fade_nor_grow(name: str):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.register_forward_hook(lambda _module, _inputs, output: sizes.append(output.std().item()))
     with torch.no_grad():
-        model(torch.randn(4, *ZOO[name].input, generator=torch.Generator().manual_seed(5)))
+        noise = torch.randn(4, *ZOO[name].input, generator=torch.Generator().manual_seed(5))
+        model(noise if len(noise.shape) == 4 else torch.nn.functional.normalize(noise, dim=2))
     assert min(sizes) > 0.3
     assert max(sizes) < 3
 

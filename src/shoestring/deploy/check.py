@@ -19,7 +19,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from shoestring.core.cache import folder
 from shoestring.core.errors import BadInput
 from shoestring.core.schema import one_line
-from shoestring.deploy import matmul_nbits
+from shoestring.deploy import geometry, matmul_nbits
 from shoestring.deploy.operators import ALLOWED
 from shoestring.deploy.wire import parse_model
 
@@ -52,8 +52,9 @@ _STORAGE: dict[int, tuple[int, str]] = {
 
 
 def check_graph(onnx_bytes: bytes, name: str) -> ModelProto:
-    """The parsed model, when nothing about it is suspicious: sizes, versions, operators, no external data, no
-    functions, initialisers as long as their dims say, and `onnx.checker`. Its shape inference is left to `first_load`.
+    """The parsed model, when nothing about it is suspicious: sizes, versions, operators, no external data, no functions
+    but those of `geometry`, initialisers as long as their dims say, and `onnx.checker`. Its shape inference is left to
+    `first_load`.
 
     Raises BadInput in one line with `name`, the file, and the node.
     """
@@ -94,8 +95,11 @@ def _check_model(model: ModelProto) -> None:
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise ValueError(f"opset {opset} is not in {OPSETS[0]}..{OPSETS[1]}; export it with opset 21")
-    if model.functions:
-        raise ValueError(f"it defines the function {model.functions[0].name!r}; inline functions first (onnx.inliner)")
+    for function in model.functions:
+        if not geometry.is_ours(function):
+            raise ValueError(f"it defines the function {function.name!r}; inline functions first (onnx.inliner)")
+    if len({function.name for function in model.functions}) < len(model.functions):
+        raise ValueError("it defines a function twice")
     if model.training_info:
         raise ValueError("it holds a training graph; export it for inference")
 

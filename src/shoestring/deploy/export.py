@@ -3,17 +3,21 @@
 import ast
 import logging
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import onnx
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx.defs import OpSchema
 from onnxscript import opset21
+from onnxscript.values import Op, Opset
 from torch import nn
 
 from shoestring.core.errors import BadInput
+from shoestring.deploy import geometry
 from shoestring.deploy.rewrite import IR_VERSION, OPSET, WEIGHTED, tidy
+from shoestring.geometry import operators
 from shoestring.graph.marker import MARKER
 from shoestring.graph.sums import TOTAL, Sum
 
@@ -21,7 +25,8 @@ from shoestring.graph.sums import TOTAL, Sum
 def export(model: nn.Module, input_shape: tuple[int, ...]) -> ModelProto:
     """The float graph of `model` in eval mode for one input [1, *input_shape]: batch norm and padding folded by the
     exporter, then brought into the form the other files here expect (`rewrite.tidy`). Input "input", output "output".
-    Markers (`graph.marker`) become quantise and dequantise nodes. Raises BadInput with the exporter's reason."""
+    Markers (`graph.marker`) become quantise and dequantise nodes, operators on points (`geometry`) calls of functions
+    that the file defines (`deploy.geometry`). Raises BadInput with the exporter's reason."""
     example = torch.zeros(1, *input_shape)
     levels = {name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript", "onnx_ir")}
     for name in levels:
@@ -36,7 +41,7 @@ def export(model: nn.Module, input_shape: tuple[int, ...]) -> ModelProto:
                 opset_version=OPSET,
                 input_names=["input"],
                 output_names=["output"],
-                custom_translation_table={MARKER: _quantise_dequantise},
+                custom_translation_table=_TRANSLATED,
                 verbose=False,
             )
         graph: ModelProto = program.model_proto  # type: ignore[union-attr]  # None is only returned without dynamo
@@ -47,6 +52,7 @@ def export(model: nn.Module, input_shape: tuple[int, ...]) -> ModelProto:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
     graph.ir_version = IR_VERSION
+    geometry.define(graph)
     _name_layers(graph, {path for path, module in model.named_modules() if isinstance(module, Sum)})
     graph = tidy(graph)
     onnx.checker.check_model(graph)
@@ -66,6 +72,54 @@ def _quantise_dequantise(x: Any, scale: float, zero_point: int, low: int, high: 
         )
         codes = opset21.Clip(codes, *ends)
     return opset21.DequantizeLinear(codes, step, zero)
+
+
+def _on_points(name: str, inputs: str, **given: "OpSchema.AttrType") -> Op:
+    """An operator of `deploy.geometry` as the exporter wants to know it."""
+    schema = OpSchema(
+        name,
+        geometry.DOMAIN,
+        geometry.VERSION,
+        inputs=[OpSchema.FormalParameter(one, f"T{place}") for place, one in enumerate(inputs.split())],
+        outputs=[OpSchema.FormalParameter("found", "T0" if name == geometry.TAKE else "tensor(int64)")],
+        type_constraints=[
+            (f"T{place}", ["tensor(float)", "tensor(int64)"], "") for place in range(len(inputs.split()))
+        ],
+        attributes=[OpSchema.Attribute(one, kind, required=True) for one, kind in given.items()],
+    )
+    return Op(Opset(geometry.DOMAIN, geometry.VERSION), name, schema)
+
+
+_COUNT = OpSchema.AttrType.INT
+_FARTHEST = _on_points(geometry.FARTHEST, "xyz", count=_COUNT)
+_NEAREST = _on_points(geometry.NEAREST, "centres xyz", count=_COUNT)
+_WITHIN = _on_points(geometry.WITHIN, "centres xyz", count=_COUNT, radius=OpSchema.AttrType.FLOAT)
+_TAKE = _on_points(geometry.TAKE, "x index")
+
+
+def _farthest(xyz: Any, count: int) -> Any:
+    return _FARTHEST(xyz, count=count)
+
+
+def _nearest(centres: Any, xyz: Any, count: int) -> Any:
+    return _NEAREST(centres, xyz, count=count)
+
+
+def _within(centres: Any, xyz: Any, radius: float, count: int) -> Any:
+    return _WITHIN(centres, xyz, count=count, radius=radius)
+
+
+def _take(x: Any, index: Any) -> Any:
+    return _TAKE(x, index)
+
+
+_TRANSLATED: dict[Callable[..., Any], Callable[..., Any]] = {
+    MARKER: _quantise_dequantise,
+    operators.FARTHEST: _farthest,
+    operators.NEAREST: _nearest,
+    operators.WITHIN: _within,
+    operators.TAKE: _take,
+}
 
 
 def _name_layers(graph: ModelProto, sums: Collection[str]) -> None:

@@ -1,7 +1,9 @@
 """The operators a graph may use: what perception networks need. Strings, sequences, decoders and randomness are out.
 
-`Loop` and `If` are in: sampling points exports as a loop.
+`Loop` and `If` are in: sampling points exports as a loop. So are the functions of `geometry`, as it defines them.
 """
+
+from shoestring.deploy.geometry import DOMAIN, INDICES, TAKE
 
 _ONNX = """
     Abs Acos Acosh Add AffineGrid And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool BatchNormalization
@@ -25,5 +27,7 @@ _MICROSOFT = """
     SkipLayerNormalization
 """
 ALLOWED = frozenset(
-    [("", name) for name in _ONNX.split()] + [("com.microsoft", name) for name in _MICROSOFT.split()]
+    [("", name) for name in _ONNX.split()]
+    + [("com.microsoft", name) for name in _MICROSOFT.split()]
+    + [(DOMAIN, name) for name in (*INDICES, TAKE)]
 )  # (domain, operator)

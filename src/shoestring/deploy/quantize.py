@@ -16,6 +16,7 @@ from onnxruntime.quantization.quant_utils import QuantType
 from shoestring.core.errors import BadInput
 from shoestring.core.precision import FLOAT, INT8, INT8_SAFE16, Precision
 from shoestring.deploy.calibrate import Range
+from shoestring.deploy.geometry import TAKE, is_take
 from shoestring.deploy.normal_form import INTEGER_LAYERS, output_axis
 from shoestring.deploy.rewrite import ACTIVATIONS, IR_VERSION, WEIGHTED, attributes, drop_unused, infer, initialisers
 
@@ -35,7 +36,11 @@ _FOLLOWERS = (
     "Unsqueeze",
     "Pad",
     "Split",
+    "ReduceMax",
+    TAKE,
 )
+# The same values in other places, or some of them: one grid on both sides.
+_MOVES = ("Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "ReduceMax", TAKE)
 _SATURATING = ("Relu", "Clip")
 _GATES = ("Sigmoid", "HardSigmoid", "Tanh", "Softplus", "Erf")
 
@@ -51,8 +56,8 @@ def activations(model: ModelProto, precisions: Mapping[str, Precision]) -> list[
     constants = {tensor.name for tensor in model.graph.initializer}
     nodes = _nodes(model, precisions)
     bounded = set(_bounded(model, nodes))
-    names = (name for node in nodes for name in [*node.input, *node.output])
-    return list(dict.fromkeys(name for name in names if name and name not in constants | bounded))
+    names = (name for node in nodes for name in [*values_of(node), *node.output])
+    return list(dict.fromkeys(name for name in names if name not in constants | bounded))
 
 
 def quantise(model: ModelProto, ranges: Mapping[str, Range], precisions: Mapping[str, Precision]) -> ModelProto:
@@ -69,6 +74,9 @@ def quantise(model: ModelProto, ranges: Mapping[str, Range], precisions: Mapping
     known.update(_open_gates(model, known))
     for before, after in reversed(_bounded(model, nodes).items()):  # backwards: a Clip may follow a Relu
         known[before] = known[after]
+    for node in nodes:
+        if node.op_type in _MOVES and node.input[0] in known:
+            known[node.output[0]] = known[node.input[0]]
     quantiser = QDQQuantizer(
         infer(model),
         per_channel=True,
@@ -107,7 +115,7 @@ def _nodes(model: ModelProto, precisions: Mapping[str, Precision]) -> list[NodeP
     gates = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in _GATES}
     chosen: list[NodeProto] = []
     for node in model.graph.node:
-        inputs = [name for name in node.input if name and name not in constants]
+        inputs = [name for name in values_of(node) if name not in constants]
         if node.op_type in WEIGHTED:
             take = precisions.get(node.name, FLOAT).quantised
         elif node.op_type in _SATURATING:
@@ -122,6 +130,11 @@ def _nodes(model: ModelProto, precisions: Mapping[str, Precision]) -> list[NodeP
         if take or (inputs and all(name in integer for name in inputs)):
             integer.update(node.output)
     return chosen
+
+
+def values_of(node: NodeProto) -> list[str]:
+    """What a node reads, but the places of points."""
+    return [name for name in (node.input[:1] if is_take(node) else node.input) if name]
 
 
 def _require_layers(model: ModelProto, names: Iterable[str]) -> None:

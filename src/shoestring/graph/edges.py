@@ -13,7 +13,7 @@ from typing import TypeVar
 from torch import fx, nn
 
 from shoestring.graph.fold import foldable
-from shoestring.graph.nodes import ACTIVATION, COMBINATION, MOVE, POOL, SATURATION, SPLIT, does
+from shoestring.graph.nodes import ACTIVATION, COMBINATION, MOVE, POOL, SATURATION, SPLIT, does, values
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -89,7 +89,7 @@ class _Planner:
         derived: set[fx.Node] = set()  # what is made of integer tensors only
         for node in self.nodes:
             weighted = node.op == "call_module" and str(node.target) in self.bits
-            from_integers = bool(node.all_input_nodes) and derived.issuperset(node.all_input_nodes)
+            from_integers = bool(node.all_input_nodes) and derived.issuperset(values(node))
             if weighted or (from_integers and self._combines(node)):
                 self.integer.add(node)
                 chain = self._chain(node)

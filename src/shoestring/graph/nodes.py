@@ -4,14 +4,16 @@ import re
 
 from torch import fx, nn
 
+from shoestring.geometry.operators import TAKE
+
 _SPELT = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "truediv": "div", "matmul": "mat_mul"}
 # In lower case, as `operation` spells them.
 ACTIVATION = re.compile("relu|relu6|silu|hardswish|hardsigmoid|sigmoid|hardtanh|leakyrelu|gelu|tanh|elu|mish|clamp")
 PAD = re.compile("pad|zeropad")
 SATURATION = re.compile("relu|relu6")  # what a quantiser from zero upwards does by itself
-MOVE = re.compile(  # the same values in other places
+MOVE = re.compile(  # the same values in other places, or some of them
     "identity|dropout|flatten|unflatten|view|reshape|squeeze|unsqueeze|contiguous|getitem|permute|transpose|chunk|split"
-    "|maxpool|adaptivemaxpool|pad|zeropad"
+    "|maxpool|adaptivemaxpool|amax|take|pad|zeropad"
 )
 SPLIT = re.compile("chunk|split")  # moves that write several tensors
 COMBINATION = re.compile("add|mul|cat|concat|matmul|bmm")
@@ -24,9 +26,15 @@ def operation(node: fx.Node, module: nn.Module | None) -> str:
     if module is not None:
         name = type(module).__name__.removeprefix("Parametrized")
     else:
-        name = (node.target if isinstance(node.target, str) else node.target.__name__).strip("_")
+        name = (node.target if isinstance(node.target, str) else node.target.__name__)
+        name = name.partition(".")[0].strip("_")  # operators have an overload's name behind their own
         name = "".join(part[:1].upper() + part[1:] for part in _SPELT.get(name, name).split("_"))
     return re.sub(r"[123]d$", "", name)
+
+
+def values(node: fx.Node) -> list[fx.Node]:
+    """The nodes whose values a node computes with: all that it reads, but the places of points."""
+    return node.all_input_nodes[:1] if node.target is TAKE else node.all_input_nodes
 
 
 def called(gm: fx.GraphModule, node: fx.Node) -> nn.Module | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from shoestring.core.errors import BadInput
 from shoestring.models.cifar_mobilenet import cifar_mobilenet
@@ -23,6 +24,7 @@ from shoestring.models.mixnet_s import cifar_mixnet_s, mixnet_s
 from shoestring.models.mixnet_s import rename_released as rename_mixnet
 from shoestring.models.mobilenet_v2 import mobilenet_v2
 from shoestring.models.mobilenet_v3_small import cifar_mobilenet_v3_small, mobilenet_v3_small
+from shoestring.models.point_mlp import POINTS, point_mlp
 from shoestring.models.resnet import resnet18, resnet50
 from shoestring.models.weights import load_state, read_weights
 
@@ -33,12 +35,13 @@ _CIFAR10_NORM = {"mean": [125.205, 122.91, 113.985], "std": [62.985, 61.965, 66.
 
 @dataclass(frozen=True)
 class Entry:
-    """A network by name. `factory()` builds it untrained; `input` is (C, H, W); `preprocess` is the JSON spec that
-    makes an input of a photograph, mean and std in 0..255; `labels` names a list of `models.labels`; `package` is the
-    package that holds trained weights when installed, and `rename(model, state)` gives its tensors our names."""
+    """A network by name. `factory()` builds it untrained; `input` is (C, H, W), or (N, 3) for points; `preprocess` is
+    the JSON spec that makes an input of a photograph (mean and std in 0..255) or of a point cloud; `labels` names a
+    list of `models.labels`; `package` is the package that holds trained weights when installed, and `rename(model,
+    state)` gives its tensors our names."""
 
     factory: Callable[[], nn.Module]
-    input: tuple[int, int, int]
+    input: tuple[int, ...]
     preprocess: Mapping[str, Any]
     labels: str | None = None
     package: str | None = None
@@ -64,6 +67,12 @@ def _cifar(factory: Callable[[], nn.Module]) -> Entry:
     return Entry(factory, (3, 32, 32), _image(None, "bilinear", 32, _CIFAR10_NORM), "cifar10")
 
 
+def _points(factory: Callable[[], nn.Module], points: int) -> Entry:
+    """Points around their mean, the farthest one 1 away from it."""
+    spec = {"kind": "points", "points": points, "centre": "mean", "scale": "sphere", "up": "y"}
+    return Entry(factory, (points, 3), spec)
+
+
 ZOO: dict[str, Entry] = {
     "efficientnet_lite0": _lite(efficientnet_lite0, 224),
     "efficientnet_lite1": _lite(efficientnet_lite1, 240),
@@ -80,6 +89,7 @@ ZOO: dict[str, Entry] = {
     "cifar_efficientnet_b0": _cifar(cifar_efficientnet_b0),
     "cifar_mixnet_s": _cifar(cifar_mixnet_s),
     "cifar_mobilenet_v3_small": _cifar(cifar_mobilenet_v3_small),
+    "point_mlp": _points(point_mlp, POINTS),
 }
 
 
@@ -101,7 +111,7 @@ def build(name: str, weights: str | Path | None = None) -> nn.Module:
         torch.manual_seed(0)
         model = known.factory()
         if weights is None:
-            _settle(model, known.input)
+            _settle(model, known)
     if weights is not None:
         state = read_weights(weights)
         load_state(model, known.rename(model, state) if known.rename else state, Path(weights).name)
@@ -129,14 +139,16 @@ def packaged_weights(name: str) -> Path:
     return found[0]
 
 
-def _settle(model: nn.Module, shape: tuple[int, int, int]) -> None:
-    """Takes the batch norms' statistics from two inputs of noise. Without them the activations of an untrained network
-    fade or grow from layer to layer in eval mode, and its timings (denormal numbers) and scales would mean nothing."""
+def _settle(model: nn.Module, known: Entry) -> None:
+    """Takes the batch norms' statistics from two inputs of noise; of points, from noise on the unit sphere. Without
+    them the activations of an untrained network fade or grow from layer to layer in eval mode, and its timings
+    (denormal numbers) and scales would mean nothing."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
+    noise = torch.randn(2, *known.input)
     with torch.no_grad():
-        model(torch.randn(2, *shape))
+        model(normalize(noise, dim=2) if known.preprocess["kind"] == "points" else noise)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

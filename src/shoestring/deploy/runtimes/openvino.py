@@ -6,8 +6,11 @@ from functools import cache
 
 import numpy as np
 import openvino as ov
+from onnx import load_from_string
+from openvino import opset13 as opset
 
 from shoestring.core.errors import BadInput
+from shoestring.deploy import geometry
 from shoestring.deploy.runtimes import TensorSpec, last_layers
 
 NAME = "openvino"
@@ -31,8 +34,16 @@ class OpenVinoSession:
     """See `runtimes.Session`."""
 
     def __init__(self, onnx: bytes, config: Mapping[str, object]):
-        model = _core().read_model(onnx)
-        self._compiled = _core().compile_model(model, "CPU", dict(config))
+        settings = dict(config)
+        model = load_from_string(onnx)
+        on_points = any(node.domain == geometry.DOMAIN for node in model.graph.node)
+        if on_points:
+            onnx = geometry.inlined(model).SerializeToString()
+            settings["INFERENCE_PRECISION_HINT"] = "f32"  # a coordinate of 8 bits is no place
+        read = _core().read_model(onnx)
+        if on_points:
+            _rank_in_order(read)
+        self._compiled = _core().compile_model(read, "CPU", settings)
         self._request = self._compiled.create_infer_request()
         self._last = last_layers(onnx) if "PERF_COUNT" in config else {}
         self.inputs = tuple(map(_spec, self._compiled.inputs))
@@ -72,6 +83,30 @@ def open(
         return OpenVinoSession(onnx, config)
     except Exception as error:  # the runtime raises bare RuntimeErrors
         raise BadInput(f"openvino {version()} refuses the graph: {' '.join(str(error).split())[:300]}") from None
+
+
+def _rank_in_order(model: ov.Model) -> None:
+    """Of equal distances the lower index comes first, as ONNX says and as OpenVINO does only when told to: then it
+    compares one value after the other, or a vector of them where they do not lie along the axis that is ranked."""
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "TopK":
+            continue
+        given, ranked = node.get_attributes(), node.get_axis()
+        order = list(range(len(node.input(0).get_partial_shape())))
+        order[ranked], order[-2] = order[-2], order[ranked]
+        turn = opset.constant(np.array(order))
+        turned = opset.topk(
+            opset.transpose(node.input_value(0), turn),
+            node.input_value(1),
+            axis=len(order) - 2,
+            mode=given["mode"],
+            sort="value",
+            index_element_type=given["index_element_type"],
+            stable=True,
+        )
+        for index in range(2):
+            back = opset.transpose(turned.output(index), turn)
+            node.output(index).replace(back.output(0))
 
 
 def _spec(port: ov.ConstOutput) -> TensorSpec:
