@@ -26,7 +26,7 @@ def operation(node: fx.Node, module: nn.Module | None) -> str:
     if module is not None:
         name = type(module).__name__.removeprefix("Parametrized")
     else:
-        name = (node.target if isinstance(node.target, str) else node.target.__name__)
+        name = node.target if isinstance(node.target, str) else node.target.__name__
         name = name.partition(".")[0].strip("_")  # operators have an overload's name behind their own
         name = "".join(part[:1].upper() + part[1:] for part in _SPELT.get(name, name).split("_"))
     return re.sub(r"[123]d$", "", name)

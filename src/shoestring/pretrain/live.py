@@ -26,8 +26,9 @@ _CHUNK = 32
 
 @dataclass(frozen=True)
 class Labelled:
-    """Clouds [n, N, 3] and their classes int64 [n], to look at an encoder with; those of class -1 are left out, and the
-    first `points` of each are shown. Raises BadInput for arrays that do not fit or with fewer than two classes."""
+    """Clouds [n, N, 3] and their classes int64 [n], to look at an encoder with; those of class -1 are left out, and
+    `points` of each are shown, always the same. Raises BadInput for arrays that do not fit, or with fewer than two
+    classes."""
 
     clouds: ndarray
     labels: ndarray
@@ -40,7 +41,8 @@ class Labelled:
         known = labels >= 0
         if len(set(labels[known].tolist())) < 2:
             raise BadInput("probe: has clouds of fewer than two classes; give labelled data of more")
-        shown = in_unit_sphere(np.asarray(self.clouds)[known][:, : self.points])
+        drawn = np.random.default_rng(0).permutation(self.clouds.shape[1])[: self.points]
+        shown = in_unit_sphere(np.asarray(self.clouds)[known][:, drawn])
         object.__setattr__(self, "clouds", shown)
         object.__setattr__(self, "labels", labels[known].astype(np.int64))
 
