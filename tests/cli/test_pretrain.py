@@ -37,7 +37,7 @@ def test_an_encoder_is_written(shoestring: Run, folder: Path, tmp_path: Path) ->
     told = json.loads((tmp_path / "told.json").read_text())
     assert told["source"] == "clouds.npz"
     assert told["data"]["clouds"] == 12
-    assert [set(row) for row in told["log"]] == [{"epoch", "loss", "probe"}] * 2
+    assert [set(row) for row in told["log"]] == [{"epoch", "loss", "probe", "rank"}] * 2
     assert json.loads(out.with_suffix(".json").read_text())["log"] == told["log"]
     assert "<svg" in (tmp_path / "one.html").read_text()
     again = pretrain(

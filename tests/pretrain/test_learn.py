@@ -43,7 +43,8 @@ def test_every_objective_learns_and_leaves_files(
     assert [row["epoch"] for row in about["log"]] == [1, 2, 3, 4]
     assert [row["epoch"] for row in about["log"] if "probe" in row] == [2, 4]
     assert json.loads(request.out.with_suffix(".log.json").read_text()) == about["log"] == done.log
-    assert told[-1].endswith(f"probe {about['log'][-1]['probe']:.1f} %")
+    last = about["log"][-1]
+    assert told[-1].endswith(f"probe {last['probe']:.1f} %, rank {last['rank']:.1f}")
     assert not request.out.with_suffix(".training").exists()
 
 
