@@ -9,7 +9,7 @@ from torch import Tensor
 
 from shoestring.core.errors import BadInput
 from shoestring.models.point_vit import PointViT
-from shoestring.pretrain.encoder_file import load_encoder, save_encoder
+from shoestring.pretrain.encoder_file import load_classifier, load_encoder, save_encoder
 
 SMALL = {"dim": 24, "depth": 1, "heads": 3, "patches": 8, "neighbours": 6}
 
@@ -28,6 +28,13 @@ def test_a_head_stays_behind(tmp_path: Path) -> None:
     save_encoder(tmp_path / "one.safetensors", PointViT(**SMALL, classes=4), {})
     found, _ = load_encoder(tmp_path / "one.safetensors")
     assert not any(name.startswith("head") for name in found.state_dict())
+
+
+def test_a_classifier_begins_with_the_encoder(tmp_path: Path, xyz: Tensor, encoder: PointViT) -> None:
+    save_encoder(tmp_path / "one.safetensors", encoder, {})
+    found = load_classifier(tmp_path / "one.safetensors", 5)
+    assert found.eval()(xyz).shape == (6, 5)
+    torch.testing.assert_close(found.features(xyz), encoder.eval().features(xyz), rtol=0, atol=0)
 
 
 def test_what_is_no_encoder_is_told(tmp_path: Path, encoder: PointViT) -> None:

@@ -43,7 +43,8 @@ def test_every_objective_learns_and_leaves_files(
     assert [row["epoch"] for row in about["log"]] == [1, 2, 3, 4]
     assert [row["epoch"] for row in about["log"] if "probe" in row] == [2, 4]
     assert json.loads(request.out.with_suffix(".log.json").read_text()) == about["log"] == done.log
-    assert told[-1].endswith(f"probe {about['log'][-1]['probe']:.1f} %")
+    last = about["log"][-1]
+    assert told[-1].endswith(f"probe {last['probe']:.1f} %, rank {last['rank']:.1f}")
     assert not request.out.with_suffix(".training").exists()
 
 
@@ -133,3 +134,17 @@ def test_a_place_that_is_no_file_of_weights_is_told(asked: Asked, clouds: np.nda
         replace(request, out=request.out.with_suffix(".pt"))
     with pytest.raises(BadInput, match="there is no folder"):
         pretrain(clouds, replace(request, out=request.out.parent / "absent" / "one.safetensors"))
+
+
+def test_pictures_go_with_their_clouds(asked: Asked, clouds: np.ndarray) -> None:
+    shown = np.random.default_rng(0).integers(0, 256, (14, 16, 16)).astype(np.uint8)
+    request = asked(1, objective="cross_modal")
+    done = pretrain(clouds, request, shown=shown)
+    assert done.about["data"]["pictures"] == digest(shown)
+    drawn = pretrain(clouds, replace(request, out=request.out.with_name("drawn.safetensors")))
+    assert "pictures" not in drawn.about["data"]
+    assert not same(done.encoder, drawn.encoder)
+    with pytest.raises(BadInput, match="pictures: 13 are not one for each of 14 clouds"):
+        pretrain(clouds, request, shown=shown[1:])
+    with pytest.raises(BadInput, match="pictures: point_mae learns from clouds alone"):
+        pretrain(clouds, asked(), shown=shown)

@@ -9,7 +9,7 @@ import torch
 
 from shoestring.core.errors import BadInput
 from shoestring.models.point_vit import PointViT
-from shoestring.pretrain.live import Labelled, Log, parts, ridge_accuracy
+from shoestring.pretrain.live import Labelled, Log, effective_rank, parts, ridge_accuracy
 
 
 def test_every_fold_has_its_part_of_every_class() -> None:
@@ -41,6 +41,19 @@ def test_accuracy_is_that_of_a_ridge_by_least_squares() -> None:
     assert ridge_accuracy(rng.standard_normal((60, 8)), labels) < 0.6
 
 
+def test_the_rank_is_of_directions_that_are_filled() -> None:
+    rng = np.random.default_rng(0)
+    q, _ = np.linalg.qr(rng.standard_normal((40, 40)))
+    q = q - q.mean(0)
+    u, _, v = np.linalg.svd(q, full_matrices=False)
+    for sizes in ([1.0, 1, 1, 1], [5.0, 1, 1], [1.0]):
+        shares = np.array(sizes) / sum(sizes)
+        expected = np.exp(-sum(p * np.log(p) for p in shares))
+        values = (u[:, : len(sizes)] * sizes) @ v[: len(sizes)] + 3
+        assert effective_rank(values) == pytest.approx(expected)
+    assert effective_rank(np.ones((5, 3))) == pytest.approx(1)
+
+
 def test_labelled_clouds_are_those_with_a_class(clouds: np.ndarray, labels: np.ndarray, encoder: PointViT) -> None:
     labels[:4] = -1
     given = Labelled(clouds, labels, points=50)
@@ -70,12 +83,11 @@ def test_rows_are_kept_and_found_again(
     log = Log(path, encoder, "none", given, every=2, epochs=5)
     assert log.on_epoch([3.0]) == ""
     said = log.on_epoch([3.0, 2.0])
-    value = 100 * ridge_accuracy(given.features(encoder), given.labels)
-    assert said == f"probe {value:.1f} %"
-    assert json.loads(path.read_text()) == [
-        {"epoch": 1, "loss": 3.0},
-        {"epoch": 2, "loss": 2.0, "probe": round(value, 2)},
-    ]
+    values = given.features(encoder)
+    value, rank = 100 * ridge_accuracy(values, given.labels), effective_rank(values)
+    assert said == f"probe {value:.1f} %, rank {rank:.1f}"
+    last = {"epoch": 2, "loss": 2.0, "probe": round(value, 2), "rank": round(rank, 2)}
+    assert json.loads(path.read_text()) == [{"epoch": 1, "loss": 3.0}, last]
     assert log.on_epoch([3.0, 2.0, 1.5]) == said  # the last there is
 
     again = Log(path, encoder, "none", given, every=2, epochs=5)  # continued after epoch 2

@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 from shoestring.cli.devices import devices_command
 from shoestring.cli.explain import explain_command
 from shoestring.cli.fit import fit_command
+from shoestring.cli.pretrain import pretrain_command
 from shoestring.cli.profile import profile_command
 from shoestring.cli.receipt import receipt_command
 from shoestring.cli.run import run_command
@@ -27,6 +28,7 @@ _STOPPED = 130  # what typer returns after Ctrl-C, as shells do
 app.command("fit")(fit_command)
 app.command("explain")(explain_command)
 app.command("receipt")(receipt_command)
+app.command("pretrain")(pretrain_command)
 app.command("profile")(profile_command)
 app.command("run")(run_command)
 app.command("devices")(devices_command)

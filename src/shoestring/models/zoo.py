@@ -25,6 +25,7 @@ from shoestring.models.mixnet_s import rename_released as rename_mixnet
 from shoestring.models.mobilenet_v2 import mobilenet_v2
 from shoestring.models.mobilenet_v3_small import cifar_mobilenet_v3_small, mobilenet_v3_small
 from shoestring.models.point_mlp import POINTS, point_mlp
+from shoestring.models.point_vit import point_vit
 from shoestring.models.resnet import resnet18, resnet50
 from shoestring.models.weights import load_state, read_weights
 
@@ -90,6 +91,7 @@ ZOO: dict[str, Entry] = {
     "cifar_mixnet_s": _cifar(cifar_mixnet_s),
     "cifar_mobilenet_v3_small": _cifar(cifar_mobilenet_v3_small),
     "point_mlp": _points(point_mlp, POINTS),
+    "point_vit": _points(point_vit, POINTS),
 }
 
 

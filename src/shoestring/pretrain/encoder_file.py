@@ -41,6 +41,16 @@ def load_encoder(path: str | Path) -> tuple[PointViT, dict[str, Any]]:
     return encoder.eval(), described
 
 
+def load_classifier(path: str | Path, classes: int) -> PointViT:
+    """A network xyz [B, N, 3] -> logits [B, classes] to fine-tune: the encoder in `path` and a head that knows nothing.
+    Raises BadInput as `load_encoder`."""
+    encoder, described = load_encoder(path)
+    model = PointViT(**described["encoder"], classes=classes)
+    head = {name: value for name, value in model.state_dict().items() if name.startswith("head.")}
+    model.load_state_dict(encoder.state_dict() | head)
+    return model
+
+
 def require_name(path: Path) -> None:
     if path.suffix != ".safetensors":
         raise BadInput(f"encoder: {path.name} is not the name of one; write NAME.safetensors")

@@ -17,6 +17,7 @@ from shoestring.deploy.shoe import require_writable
 from shoestring.models.point_vit import PointViT
 from shoestring.pretrain.clouds import Clouds, digest
 from shoestring.pretrain.contrast import Contrast
+from shoestring.pretrain.cross_modal import CrossModal
 from shoestring.pretrain.encoder_file import require_name, save_encoder
 from shoestring.pretrain.live import Labelled, Log
 from shoestring.pretrain.objective import Objective
@@ -30,6 +31,7 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "point_mae": PointMAE,
     "point_jepa": PointJEPA,
     "contrast": Contrast,
+    "cross_modal": CrossModal,
 }
 ENCODERS: dict[str, dict[str, int]] = {
     "point_vit": {},
@@ -86,17 +88,21 @@ def pretrain(
     labelled: Labelled | None = None,
     progress: Progress | None = None,
     extra: Mapping[str, Any] | None = None,
+    shown: ndarray | None = None,
 ) -> Pretrained:
     """Trains an encoder on `clouds` [n, N, 3] and writes it. `labelled`: to look at it with on the way; nothing is
-    learned from that. `extra`: JSON values to be told of the data. A run that was stopped goes on where it was.
-    Raises BadInput as `Clouds`, `train` and the objectives."""
+    learned from that. `extra`: JSON values to be told of the data. `shown`: pictures of all clouds, for `cross_modal`
+    (which draws its own without). A run that was stopped goes on where it was. Raises BadInput as `Clouds`, `train`
+    and the objectives."""
     require_writable(request.out)
     data = Clouds(clouds, request.points, request.recipe.seed)
-    model = built(request)
+    model = built(request, _pictures(request, clouds, shown))
     if request.points < model.encoder.patches or request.points < model.encoder.neighbours:
         most = max(model.encoder.patches, model.encoder.neighbours)
         raise BadInput(f"points: {request.points} are fewer than {most}, the patches or a patch's points; give as many")
     about = described(request, clouds) | dict(extra or {})
+    if shown is not None:
+        about["data"]["pictures"] = digest(shown)
     log = _log(request, model.encoder, labelled)
     hooks = Hooks(on_step=model.follow, loss=model, on_epoch=log.on_epoch)
     place = request.out.with_suffix(".training")
@@ -109,14 +115,14 @@ def pretrain(
     return Pretrained(request.out, model.encoder, rows, about, trained.leader)
 
 
-def built(request: Request) -> Objective:
-    """The objective with its encoder, untrained: the same for the same seed, whoever draws beside it. Raises BadInput
-    for settings that it does not have."""
+def built(request: Request, also: Mapping[str, Any] | None = None) -> Objective:
+    """The objective with its encoder, untrained: the same for the same seed, whoever draws beside it. `also`: settings
+    that are no JSON values. Raises BadInput for settings that it does not have."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.recipe.seed)
         try:
             encoder = PointViT(**(ENCODERS[request.model] | dict(request.encoder)))
-            return OBJECTIVES[request.objective](encoder, request.look, **request.settings)
+            return OBJECTIVES[request.objective](encoder, request.look, **request.settings, **(also or {}))
         except TypeError as error:
             raise BadInput(f"{request.objective}: has no such setting ({error})") from None
 
@@ -136,6 +142,17 @@ def described(request: Request, clouds: ndarray) -> dict[str, Any]:
         "data": {"sha256": digest(clouds), "clouds": len(clouds), "points": clouds.shape[1]},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     }
+
+
+def _pictures(request: Request, clouds: ndarray, shown: ndarray | None) -> dict[str, ndarray]:
+    """What of the pictures the objective is given. Raises BadInput where they are not one a cloud, or not wanted."""
+    if shown is None:
+        return {}
+    if request.objective != "cross_modal":
+        raise BadInput(f"pictures: {request.objective} learns from clouds alone; leave them out, or take cross_modal")
+    if len(shown) != len(clouds):
+        raise BadInput(f"pictures: {len(shown)} are not one for each of {len(clouds)} clouds")
+    return {"shown": shown}
 
 
 def _log(request: Request, encoder: PointViT, labelled: Labelled | None) -> Log:

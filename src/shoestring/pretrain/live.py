@@ -26,8 +26,9 @@ _CHUNK = 32
 
 @dataclass(frozen=True)
 class Labelled:
-    """Clouds [n, N, 3] and their classes int64 [n], to look at an encoder with; those of class -1 are left out, and the
-    first `points` of each are shown. Raises BadInput for arrays that do not fit or with fewer than two classes."""
+    """Clouds [n, N, 3] and their classes int64 [n], to look at an encoder with; those of class -1 are left out, and
+    `points` of each are shown, always the same. Raises BadInput for arrays that do not fit, or with fewer than two
+    classes."""
 
     clouds: ndarray
     labels: ndarray
@@ -40,7 +41,8 @@ class Labelled:
         known = labels >= 0
         if len(set(labels[known].tolist())) < 2:
             raise BadInput("probe: has clouds of fewer than two classes; give labelled data of more")
-        shown = in_unit_sphere(np.asarray(self.clouds)[known][:, : self.points])
+        drawn = np.random.default_rng(0).permutation(self.clouds.shape[1])[: self.points]
+        shown = in_unit_sphere(np.asarray(self.clouds)[known][:, drawn])
         object.__setattr__(self, "clouds", shown)
         object.__setattr__(self, "labels", labels[known].astype(np.int64))
 
@@ -73,6 +75,14 @@ def ridge_accuracy(values: ndarray, labels: ndarray, folds: int = 5, seed: int =
     return right / len(labels)
 
 
+def effective_rank(values: ndarray) -> float:
+    """How many directions features [n, d] fill, from 1 to min(n, d): the exponential of the entropy of their singular
+    values (RankMe, arXiv 2210.02885, eq. 1, of centred features). One that falls towards 1 is a run that collapses."""
+    sizes = np.linalg.svd(values - values.mean(0), compute_uv=False)
+    shares = sizes / max(sizes.sum(), 1e-12)
+    return float(np.exp(-(shares * np.log(np.maximum(shares, 1e-12))).sum()))
+
+
 def parts(labels: ndarray, folds: int, seed: int) -> ndarray:
     """The fold int64 [n] of each: the members of each class dealt out in turn, in random order."""
     rng = np.random.default_rng(seed)
@@ -85,8 +95,8 @@ def parts(labels: ndarray, folds: int, seed: int) -> ndarray:
 
 @dataclass
 class Log:
-    """Rows of {"epoch", "loss"} and, after every `every` epochs, {"probe"}: percent right. Kept in `path` as they come,
-    so that a run that is continued has those from before."""
+    """Rows of {"epoch", "loss"} and, after `every` epochs each, {"probe", "rank"}: percent right and `effective_rank`.
+    Kept in `path` as they come, so that a run that is continued has those from before."""
 
     path: Path
     encoder: PointViT
@@ -102,11 +112,12 @@ class Log:
         kept = {row["epoch"]: row for row in self.rows or self._before() if row["epoch"] < done}
         self.rows = [kept.get(epoch, {"epoch": epoch, "loss": loss}) for epoch, loss in enumerate(losses, 1)]
         if self.labelled is not None and (done % self.every == 0 or done == self.epochs):
-            found = ridge_accuracy(self.labelled.features(self.encoder, self.symmetry), self.labelled.labels)
-            self.rows[-1]["probe"] = round(100 * found, 2)
+            values = self.labelled.features(self.encoder, self.symmetry)
+            found = {"probe": 100 * ridge_accuracy(values, self.labelled.labels), "rank": effective_rank(values)}
+            self.rows[-1] |= {name: round(value, 2) for name, value in found.items()}
         write_file(self.path, (json.dumps(self.rows, indent=1) + "\n").encode())
-        seen = [row["probe"] for row in self.rows if "probe" in row]
-        return f"probe {seen[-1]:.1f} %" if seen else ""
+        seen = [row for row in self.rows if "probe" in row]
+        return f"probe {seen[-1]['probe']:.1f} %, rank {seen[-1]['rank']:.1f}" if seen else ""
 
     def finish(self, losses: Sequence[float]) -> list[dict[str, Any]]:
         """All rows of a run that is over, be it that it was over before it was asked for."""

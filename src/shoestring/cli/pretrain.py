@@ -1,0 +1,168 @@
+"""`shoestring pretrain point_vit`: an encoder of point clouds learns without labels."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shoestring.cli.options import (
+    Html,
+    Json,
+    Report,
+    Seed,
+    console,
+    progress,
+    require_places,
+    write_json,
+    write_text,
+)
+from shoestring.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+    from shoestring.pretrain import Labelled, Pretrained
+
+_SPARE = 2  # times the points of an epoch are taken of each cloud, so that epochs differ
+
+
+def pretrain(
+    model: str = "point_vit",
+    *,
+    data: str | Path | None = None,
+    demo: bool = False,
+    objective: str = "point_jepa",
+    epochs: float = 100,
+    batch: int = 32,
+    lr: float = 1e-3,
+    points: int = 1024,
+    symmetry: str = "none",
+    rotate: str = "up",
+    up: str = "y",
+    probe: str | Path | None = None,
+    every: int = 10,
+    pictures: str | Path | None = None,
+    out: str | Path = "encoder.safetensors",
+    seed: int = 0,
+    encoder: Mapping[str, int] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    views: Mapping[str, Any] | None = None,
+    report: Report | None = None,
+) -> "Pretrained":
+    """Trains an encoder on clouds without labels and writes it: OUT holds the weights, and the JSON beside it what they
+    are and where they come from (`pretrain.load_encoder` opens the two).
+
+    `model`: a name in `pretrain.ENCODERS`. `data`: as in `fit`, labels and all; labels are not used. `demo`: made
+    shapes instead. `objective`: point_mae, point_jepa, contrast or cross_modal. `symmetry`, `rotate`, `up`: how clouds
+    are shown (`pretrain.Views`, of which `views` gives more). `probe`: labelled clouds to look at the encoder with
+    after `every` so many epochs. `pictures`: a folder of one for each cloud, for cross_modal; without it draws its own.
+    `encoder`, `settings`: of the encoder and the objective, where they differ. What was stopped goes on. Raises
+    BadInput."""
+    from shoestring.pretrain import Request, Views, recipe  # loads torch
+    from shoestring.pretrain import pretrain as learned
+    from shoestring.pretrain.icons import read_pictures
+
+    look = Views(**{"rotate": rotate, "up": up, "symmetry": symmetry, **_usual(objective), **(views or {})})
+    request = Request(
+        Path(out),
+        recipe(epochs, batch, lr, seed),
+        model,
+        objective,
+        look,
+        points,
+        encoder or {},
+        settings or {},
+        every,
+    )
+    require_places(request.out)
+    clouds, name = _clouds(data, demo, points)
+    labelled = None if probe is None else _labelled(probe, points)
+    shown = None if pictures is None else read_pictures(pictures, len(clouds))
+    return learned(clouds, request, labelled, report, {"source": name}, shown)
+
+
+def pretrain_command(
+    model: Annotated[str, typer.Argument(help="point_vit, point_vit_ti or point_vit_s.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Clouds: a folder (class per folder or not), labels.csv, a .npz or a .h5.")
+    ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Learn from made shapes.")] = False,
+    objective: Annotated[str, typer.Option(help="point_jepa, point_mae, contrast or cross_modal.")] = "point_jepa",
+    epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 100,
+    batch: Annotated[int, typer.Option(help="Clouds a step.", min=2)] = 32,
+    lr: Annotated[float, typer.Option(help="The highest learning rate.")] = 1e-3,
+    points: Annotated[int, typer.Option(help="Of a cloud that the network is shown.", min=1)] = 1024,
+    symmetry: Annotated[
+        str, typer.Option(help="none; frames: clouds are brought to canonical frames; average: over the four frames.")
+    ] = "none",
+    rotate: Annotated[str, typer.Option(help="How clouds are turned while learning: none, up or so3.")] = "up",
+    up: Annotated[str, typer.Option(help="The axis that points up: x, y or z.")] = "y",
+    probe: Annotated[Path | None, typer.Option(help="Labelled clouds to look at the encoder with on the way.")] = None,
+    every: Annotated[int, typer.Option(help="Epochs between two looks.", min=1)] = 10,
+    pictures: Annotated[
+        Path | None, typer.Option(help="A folder with a picture of each cloud, for cross_modal; default: drawn.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="NAME.safetensors to write; NAME.json beside it.")] = Path(
+        "encoder.safetensors"
+    ),
+    seed: Seed = 0,
+    json: Json = None,
+    html: Html = None,
+) -> None:
+    """Trains an encoder of point clouds without labels; what was stopped goes on where it was."""
+    from shoestring.report.learning import learning_html, print_learning
+
+    require_places(json, html)
+    with progress() as report:
+        done = pretrain(
+            model,
+            data=data,
+            demo=demo,
+            objective=objective,
+            epochs=epochs,
+            batch=batch,
+            lr=lr,
+            points=points,
+            symmetry=symmetry,
+            rotate=rotate,
+            up=up,
+            probe=probe,
+            every=every,
+            pictures=pictures,
+            out=out,
+            seed=seed,
+            report=report,
+        )
+    if not done.leader:
+        return
+    write_json(json, done.about)
+    if html is not None:
+        write_text(html, learning_html(done.about, done.path.stem))
+    print_learning(done.about, str(done.path), console())
+
+
+def _usual(objective: str) -> dict[str, Any]:
+    """Two looks at a cloud must differ by more than a turn, or to tell them from others is too easy."""
+    return {"crop": 0.7, "jitter": 0.01} if objective in ("contrast", "cross_modal") else {}
+
+
+def _clouds(data: str | Path | None, demo: bool, points: int) -> tuple["ndarray", str]:
+    """All clouds there are, labelled or not, and what they are called."""
+    from shoestring.points.data import load_clouds
+    from shoestring.points.demo import demo_shapes
+    from shoestring.points.stacked import stacked
+
+    if (data is None) != demo:
+        raise BadInput("data: nothing, or two things, to learn from; give either --data DIR or --demo")
+    if data is None:
+        return stacked(demo_shapes(), _SPARE * points)[0], "demo"
+    return stacked(load_clouds(data, unlabelled=True), _SPARE * points)[0], Path(data).name
+
+
+def _labelled(probe: str | Path, points: int) -> "Labelled":
+    from shoestring.points.data import load_clouds
+    from shoestring.points.stacked import stacked
+    from shoestring.pretrain import Labelled
+
+    return Labelled(*stacked(load_clouds(probe, unlabelled=True), points), points)

@@ -1,0 +1,102 @@
+"""`shoestring pretrain`: what it writes, that a function and the command are one, and one line for what cannot be."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shoestring.cli.pretrain import pretrain
+
+Run = Callable[..., Any]
+SMALL = {"encoder": {"dim": 24, "depth": 1, "heads": 3, "patches": 8, "neighbours": 6}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A .npz of 12 clouds of two kinds, the first three without a label."""
+    points = np.random.default_rng(0).standard_normal((12, 90, 3))
+    points[1::2] *= [1.0, 0.1, 1.0]
+    label = np.arange(12) % 2
+    label[:3] = -1
+    path = tmp_path / "clouds.npz"
+    np.savez(path, points=points.astype(np.float16), label=label, classes=np.array(["ball", "disc"]))
+    return path
+
+
+def test_an_encoder_is_written(shoestring: Run, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "one.safetensors"
+    files = ("--json", tmp_path / "told.json", "--html", tmp_path / "one.html")
+    how = ("--objective", "point_mae", "--epochs", 2, "--batch", 4, "--points", 64, "--every", 1)
+    ran = shoestring("pretrain", "point_vit", "--data", folder, "--probe", folder, "--out", out, *how, *files)
+    assert ran.code == 0, ran.err
+    assert "point_vit learned from 12 clouds without labels (Point-MAE, 2 epochs)" in ran.out
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert told["source"] == "clouds.npz"
+    assert told["data"]["clouds"] == 12
+    assert [set(row) for row in told["log"]] == [{"epoch", "loss", "probe", "rank"}] * 2
+    assert json.loads(out.with_suffix(".json").read_text())["log"] == told["log"]
+    assert "<svg" in (tmp_path / "one.html").read_text()
+    again = pretrain(
+        "point_vit", data=folder, objective="point_mae", epochs=2, batch=4, points=64, out=tmp_path / "two.safetensors"
+    )
+    assert again.path.read_bytes() == out.read_bytes()
+
+
+def test_pictures_and_symmetry_reach_the_objective(folder: Path, tmp_path: Path) -> None:
+    icons = tmp_path / "icons"
+    icons.mkdir()
+    for number in range(12):
+        Image.new("L", (8, 8), 20 * number).save(icons / f"{number:03}.png")
+    how: dict[str, Any] = {"data": folder, "epochs": 1, "batch": 4, "points": 40, "out": tmp_path / "one.safetensors"}
+    done = pretrain(objective="cross_modal", pictures=icons, symmetry="frames", rotate="so3", **how, **SMALL)
+    assert "pictures" in done.about["data"]
+    assert done.about["look"] | {"symmetry": "frames", "rotate": "so3", "crop": 0.7, "up": "y"} == done.about["look"]
+
+
+def test_made_shapes_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shoestring.points import demo
+
+    few = demo.demo_shapes(1, 80)
+    monkeypatch.setattr(demo, "demo_shapes", lambda: few)
+    how: dict[str, Any] = {"epochs": 0.1, "batch": 4, "points": 40, "out": tmp_path / "one.safetensors"}
+    done = pretrain(demo=True, objective="point_mae", **how, **SMALL)
+    assert done.about["source"] == "demo"
+    assert done.about["data"]["clouds"] == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("point_vit",), "give either --data DIR or --demo"),
+        (("alexnet", "--data", "{data}"), "model: 'alexnet' is not known"),
+        (("point_vit", "--data", "{data}", "--objective", "x"), "objective: 'x' is not known; write one of point_mae"),
+        (
+            ("point_vit", "--data", "{data}", "--rotate", "all"),
+            "rotate: 'all' is not known; write one of none, up, so3",
+        ),
+        (("point_vit", "--data", "{data}", "--points", 16), "points: 16 are fewer than 64"),
+        (("point_vit", "--data", "absent"), "absent does not exist"),
+        (("point_vit", "--data", "{data}", "--out", "one.pt"), "one.pt is not the name of one; write NAME.safetensors"),
+        (
+            ("point_vit", "--data", "{data}", "--pictures", "absent", "--objective", "cross_modal"),
+            "give a folder with 12",
+        ),
+        (("point_vit", "--data", "{data}", "--lr", 0), "lr: 0.0 does not do"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    shoestring: Run,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[object, ...],
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = shoestring("pretrain", *(folder if option == "{data}" else option for option in options))
+    assert ran.code == 2
+    assert told in ran.said

@@ -1,0 +1,38 @@
+"""Clouds of many sizes as one array: points of their own, none of them left out as a region, labels beside them."""
+
+import numpy as np
+import pytest
+
+from shoestring.core.errors import BadInput
+from shoestring.pipeline.dataset import Dataset, Item
+from shoestring.points.dataset import ArrayCloud
+from shoestring.points.stacked import stacked
+
+
+def items(sizes: tuple[int, ...], targets: tuple[int | None, ...]) -> Dataset:
+    rng = np.random.default_rng(0)
+    clouds = [rng.standard_normal((1, n, 3)).astype(np.float32) + 100 for n in sizes]
+    pairs = zip(clouds, targets, strict=True)
+    return Dataset(tuple(Item(ArrayCloud(cloud, 0), target, str(k)) for k, (cloud, target) in enumerate(pairs)))
+
+
+def test_clouds_of_many_sizes_become_one_array() -> None:
+    given = items((40, 20, 10), (1, None, 0))
+    clouds, labels = stacked(given, 20)
+    assert clouds.dtype == np.float32
+    assert clouds.shape == (3, 20, 3)
+    assert labels.tolist() == [1, -1, 0]
+    assert labels.dtype == np.int64
+    for own, (raw, _), copies in zip(clouds, given, (1, 1, 2), strict=True):
+        np.testing.assert_allclose(own.mean(0), 0, atol=1e-5)
+        kinds, counts = np.unique(own, axis=0, return_counts=True)
+        assert counts.tolist() == [copies] * (20 // copies)
+        # Ours are points of the file, moved: some shift brings every one of them onto one of its.
+        shifts = raw - kinds[0]
+        apart = np.linalg.norm(kinds[None, :, None] + shifts[:, None, None] - raw, axis=-1)
+        assert (apart.min(2) < 1e-4).all(1).any()
+
+
+def test_no_clouds_are_told() -> None:
+    with pytest.raises(BadInput, match="holds no point cloud"):
+        stacked(Dataset(()), 8)
