@@ -117,3 +117,14 @@ def test_real_weights_know_a_cat():
     with torch.no_grad():
         best = model(x)[0].topk(3).indices.tolist()
     assert set(best) <= {281, 282, 283, 284, 285}  # the domestic cats
+
+
+@pytest.mark.parametrize("name", ["point_mlp", "point_vit"])
+def test_a_network_of_points_has_the_classes_of_its_weights(name: str, tmp_path: Path) -> None:
+    trained = entry(name).factory(5)
+    torch.save(trained.state_dict(), tmp_path / "five.pth")
+    found = build(name, tmp_path / "five.pth")
+    outputs = entry(name).outputs
+    assert outputs is not None
+    assert torch.equal(found.get_parameter(outputs), trained.get_parameter(outputs))
+    assert len(found.get_parameter(outputs)) == 5

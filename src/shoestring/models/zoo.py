@@ -39,14 +39,16 @@ class Entry:
     """A network by name. `factory()` builds it untrained; `input` is (C, H, W), or (N, 3) for points; `preprocess` is
     the JSON spec that makes an input of a photograph (mean and std in 0..255) or of a point cloud; `labels` names a
     list of `models.labels`; `package` is the package that holds trained weights when installed, and `rename(model,
-    state)` gives its tensors our names."""
+    state)` gives its tensors our names. `outputs`: the weight whose rows are the classes, where `factory` makes as many
+    as a file of weights has."""
 
-    factory: Callable[[], nn.Module]
+    factory: Callable[..., nn.Module]
     input: tuple[int, ...]
     preprocess: Mapping[str, Any]
     labels: str | None = None
     package: str | None = None
     rename: Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]] | None = None
+    outputs: str | None = None
 
 
 def _image(resize: int | None, interpolation: str, crop: int, norm: Mapping[str, list[float]]) -> dict[str, Any]:
@@ -68,10 +70,10 @@ def _cifar(factory: Callable[[], nn.Module]) -> Entry:
     return Entry(factory, (3, 32, 32), _image(None, "bilinear", 32, _CIFAR10_NORM), "cifar10")
 
 
-def _points(factory: Callable[[], nn.Module], points: int) -> Entry:
+def _points(factory: Callable[..., nn.Module], points: int, outputs: str) -> Entry:
     """Points around their mean, the farthest one 1 away from it."""
     spec = {"kind": "points", "points": points, "centre": "mean", "scale": "sphere", "up": "y"}
-    return Entry(factory, (points, 3), spec)
+    return Entry(factory, (points, 3), spec, outputs=outputs)
 
 
 ZOO: dict[str, Entry] = {
@@ -90,8 +92,8 @@ ZOO: dict[str, Entry] = {
     "cifar_efficientnet_b0": _cifar(cifar_efficientnet_b0),
     "cifar_mixnet_s": _cifar(cifar_mixnet_s),
     "cifar_mobilenet_v3_small": _cifar(cifar_mobilenet_v3_small),
-    "point_mlp": _points(point_mlp, POINTS),
-    "point_vit": _points(point_vit, POINTS),
+    "point_mlp": _points(point_mlp, POINTS, "head.3.weight"),
+    "point_vit": _points(point_vit, POINTS, "head.weight"),
 }
 
 
@@ -109,13 +111,14 @@ def build(name: str, weights: str | Path | None = None) -> nn.Module:
     known = entry(name)
     if weights is None and has_weights(name):
         weights = packaged_weights(name)
+    state = None if weights is None else read_weights(weights)
+    rows = None if state is None else state.get(known.outputs or "")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = known.factory()
-        if weights is None:
+        model = known.factory() if rows is None or not rows.ndim else known.factory(len(rows))
+        if state is None:
             _settle(model, known)
-    if weights is not None:
-        state = read_weights(weights)
+    if weights is not None and state is not None:
         load_state(model, known.rename(model, state) if known.rename else state, Path(weights).name)
     return model.eval()
 
