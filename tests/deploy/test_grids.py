@@ -78,6 +78,17 @@ def test_put_is_read_back(name: str, bits: int, quantised: ModelProto, inputs) -
     assert np.isfinite(outputs(model, inputs)).all()
 
 
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_codes_move_up_no_further_than_asked(most: int, quantised: ModelProto) -> None:
+    model, name = copy(quantised), "depthwise.0"
+    shape = stored(model)[name].weight.shape
+    codes = np.random.default_rng(0).integers(-4, 4, shape).astype(np.int8)
+    grid = Grid(codes, np.full(shape[0], 0.01, np.float32), 3)
+    put(model, name, grid, np.zeros(shape[0]), most)
+    np.testing.assert_array_equal(stored(model)[name].weight, codes << most)
+    np.testing.assert_array_equal(stored(model)[name].scales, grid.scales / 2**most)
+
+
 def test_what_is_there_already_changes_nothing(quantised: ModelProto, inputs) -> None:
     model = copy(quantised)
     for name, layer in stored(model).items():

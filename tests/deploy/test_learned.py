@@ -184,6 +184,15 @@ def test_the_file_computes_what_was_trained_bit_for_bit(build: Build, case: str,
                 assert np.abs(y[0] - output).max() < 1e-5 * np.abs(output).max()
 
 
+@pytest.mark.parametrize("most", [0, 1])
+def test_codes_move_up_no_further_than_asked(build: Build, most: int) -> None:
+    net = two_layers("4 bits")
+    model = realise(made(build, net, [1, 8, 9, 9], [1, 4, 9, 9]), net.grids, {"a": most})
+    constants = initialisers(model)
+    np.testing.assert_array_equal(constants["a.weight_quantized"], net.grids["a"].codes << most)
+    stored(model, "y", net.grids["y"], 15)  # of which nothing was said: as far as it goes
+
+
 def optimised(model: ModelProto, path: str) -> list[str]:
     """The operators that ONNX Runtime executes."""
     options = onnxruntime.SessionOptions()
