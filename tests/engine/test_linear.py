@@ -57,7 +57,7 @@ def weights(seed: int, outputs: int, inputs: int, bits: int = 8) -> np.ndarray:
 
 
 @pytest.mark.parametrize("bits", [8, 4, 2])
-@pytest.mark.parametrize("rows", [1, 3, 8, 21])
+@pytest.mark.parametrize("rows", [1, 3, 8, 21, 100])
 @pytest.mark.parametrize(("outputs", "inputs"), [(1, 1), (10, 13), (33, 64), (64, 17), (100, 96), (7, 130)])
 def test_linear(check: Check, outputs: int, inputs: int, rows: int, bits: int) -> None:
     run(check, weights(outputs, outputs, inputs, bits), rows, bits=bits)
@@ -74,6 +74,20 @@ def test_floats(check: Check, rows: int, bits: int) -> None:
 def test_table_and_sum(check: Check, rows: int) -> None:
     run(check, weights(2, 75, 40), rows, more=True)
     run(check, weights(2, 75, 40, 4), rows, more=True, bits=4)
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_many_rows(check: Check, more: bool) -> None:
+    """Several tiles, whose last blocks overlap."""
+    run(check, weights(3, 50, 200), 403, more=more)
+
+
+@pytest.mark.parametrize("extreme", [-128, 127])
+def test_codes_of_many_rows_that_leave_sixteen_bits(check: Check, extreme: int) -> None:
+    weight = np.full((40, 100), extreme, np.int8)
+    weight[::3, ::2] = 1
+    for x_zero in (0, 255):
+        check(linear(weight, 20, x_zero=x_zero), np.full((1, 20, 100), 255, np.uint8))
 
 
 @pytest.mark.parametrize("bits", [8, 4, 2])

@@ -14,7 +14,9 @@ from shoestring.engine import native
 
 Tool, Built = Callable[[str, str], str], Callable[..., Path]
 HERE = Path(__file__).parent
-TESTS = [HERE / f"test_{name}.py" for name in ("conv", "copy", "depthwise", "linear", "pointwise", "pooling")]
+TESTS = [
+    HERE / f"test_{name}.py" for name in ("conv", "copy", "depthwise", "linear", "neighbours", "pointwise", "pooling")
+]
 SECONDS = 60  # that the fuzzer has
 
 

@@ -7,21 +7,28 @@ import pytest
 
 from shoestring.engine.program import (
     F32,
+    I32,
+    NONE,
     Add,
     AveragePool,
     Const,
     Conv,
     Copy,
+    Farthest,
+    Highest,
     Linear,
     MaxPool,
     Mul,
+    Nearest,
     Op,
     Pool,
     Program,
     Quantise,
+    Relative,
     Requantise,
     Softmax,
     Sum,
+    Take,
     Tensor,
 )
 from shoestring.engine.reference import fma, run
@@ -162,3 +169,65 @@ def test_floats() -> None:
         assert got[at] == rounded(float(x[at] / f32(0.1)), -128, 127) + 128
     soft = execute(Softmax("", 0, 1, 1, 3, 4), pool, [x], (3, 4), F32)
     np.testing.assert_allclose(soft, np.exp(x) / np.exp(x).sum(axis=1, keepdims=True), rtol=1e-5)
+
+
+def points(images: int, count: int) -> np.ndarray:
+    """Some coincide."""
+    return RNG.integers(0, 4, (images, count, 3)).astype(f32) / f32(3)
+
+
+def squared(a: np.ndarray, b: np.ndarray) -> f32:
+    x, y, z = ((p - q) * (p - q) for p, q in zip(a, b, strict=True))
+    return f32(f32(x + y) + z)
+
+
+def test_farthest_points() -> None:
+    xyz = points(2, 30)
+    got = execute(Farthest("", 0, 1), Pool(), [xyz], (12,), I32)
+    for cloud, picked in zip(xyz, got, strict=True):
+        kept = [0]
+        while len(kept) < 12:
+            near = [min(squared(point, cloud[other]) for other in kept) for point in cloud]
+            kept.append(near.index(max(near)))
+        assert picked.tolist() == kept
+
+
+@pytest.mark.parametrize("radius", [None, 0.5])
+def test_nearest_points(radius: float | None) -> None:
+    pool, xyz, centres = Pool(), points(2, 30), points(2, 7)
+    limit = Const() if radius is None else pool.add(np.array([radius], f32))
+    got = execute(Nearest("", 0, 2, 1, limit), pool, [centres, xyz], (7, 9), I32)
+    for image, m in np.ndindex(2, 7):
+        far = [(squared(point, centres[image, m]), index) for index, point in enumerate(xyz[image])]
+        nearest = sorted(far)[:9]
+        expected = [index if radius is None or d <= f32(radius) ** 2 else nearest[0][1] for d, index in nearest]
+        assert got[image, m].tolist() == expected
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+@pytest.mark.parametrize("centred", [False, True])
+def test_rows_of_neighbours(quantised: bool, centred: bool) -> None:
+    pool, xyz, centres = Pool(), points(2, 30), points(2, 7)
+    scale = pool.add(np.array([0.013], f32)) if quantised else Const()
+    ops = (
+        Nearest("", 1, 2, 0),
+        Relative("", 0, 3, 2, 1 if centred else NONE, pool.add(np.array([1.7, -0.3], f32)), scale, 77),
+        Take("", 0, 4, 2),
+    )
+    kinds = (("xyz", (30, 3), F32), ("centres", (7, 3), F32), ("index", (7, 5), I32))
+    made = Tensor("relative", (35, 3), 0 if quantised else F32), Tensor("took", (35, 3), F32)
+    program = Program((*(Tensor(*kind) for kind in kinds), *made), ops, (0, 1), (2, 3, 4), pool.bytes())
+    index, relative, took = run(program, xyz, centres)
+    for image, m, k, c in np.ndindex(2, 7, 5, 3):
+        value = xyz[image, index[image, m, k], c]
+        assert took[image, 5 * m + k, c] == value
+        value = f32((value - centres[image, m, c]) if centred else value) * f32(1.7) * f32(-0.3)
+        expected = rounded(float(np.rint(value / f32(0.013))) + 77) if quantised else value
+        assert relative[image, 5 * m + k, c] == expected
+
+
+def test_the_highest_of_rows() -> None:
+    x = codes(2, 4 * 3, 5)
+    got = execute(Highest("", 0, 1, 4, 3, 5), Pool(), [x], (4, 5))
+    for image, row, c in np.ndindex(2, 4, 5):
+        assert got[image, row, c] == max(x[image, 3 * row + k, c] for k in range(3))

@@ -9,6 +9,7 @@ import pytest
 from onnx import ModelProto, checker
 
 from shoestring.core.errors import BadInput
+from shoestring.deploy.geometry import DOMAIN, define
 from shoestring.engine import reference
 from shoestring.engine.split import Parts, split
 
@@ -50,6 +51,29 @@ def same(parts: Parts, model: ModelProto) -> None:
 def layers(drawing: Any, x: str) -> str:
     y = drawing.edge(drawing.conv(drawing.edge(x, 0.05, 120), 8, 6, 3, 3), 0.4, 120)
     return str(drawing.conv(y, 8, 8, 3, 3, x_scale=0.4))
+
+
+def test_an_end_has_the_functions_that_it_calls(draw: Draw) -> None:
+    """Sampling in the program, rows of what the engine lacks in the tail."""
+    drawing = draw(1, 30, 3)
+    kept = drawing.one("FarthestPoints", "x", domain=DOMAIN, count=5)
+    centres = drawing.one("TakePoints", "x", kept, domain=DOMAIN)
+    offsets = drawing.edge(drawing.one("Transpose", centres, perm=[0, 2, 1]), 0.05, 120)
+    y = drawing.edge(drawing.conv(offsets, 8, 3, 1), 0.4, 120)
+    rows = drawing.one("Transpose", drawing.one("Einsum", y, equation="abc->abc"), perm=[0, 2, 1])
+    again = drawing.one(
+        "FarthestPoints", drawing.one("Slice", rows, *numbers(drawing, 0, 3, 2)), domain=DOMAIN, count=2
+    )
+    model = drawing.model(drawing.one("TakePoints", rows, again, domain=DOMAIN))
+    define(model)
+    parts = split(model)
+    assert parts.head is None and parts.tail is not None
+    assert [function.name for function in parts.tail.functions] == ["FarthestPoints", "TakePoints"]
+    same(parts, model)
+
+
+def numbers(drawing: Any, *values: int) -> list[str]:
+    return [drawing.constant([value], np.int64) for value in values]
 
 
 def test_a_whole_network_has_no_ends(draw: Draw) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from onnx import ModelProto, TensorProto, ValueInfoProto, numpy_helper
 
-from shoestring.engine.lowering import functions, layers, movement, pairs, pools
+from shoestring.engine.lowering import functions, layers, movement, pairs, points, pools
 from shoestring.engine.lowering.builder import Builder
 from shoestring.engine.lowering.fuse import fused
 from shoestring.engine.lowering.graph import Node, Unsupported, nodes_of
@@ -23,6 +23,7 @@ from shoestring.engine.lowering.values import (
     Encoded,
     Floats,
     Grid,
+    Indices,
     Pointwise,
     Value,
     array_of,
@@ -73,8 +74,10 @@ class _Walk:
     def output(self, name: str) -> int:
         """The tensor of the program that holds the graph's output `name`."""
         value, builder = self.values.get(name), self.builder
-        if value is None or isinstance(value, Constant | Encoded) or shape_of(value)[:1] != (1,):
-            raise Unsupported(f"engine: the output {name} is not one for each image; its first axis must be the batch")
+        if value is None or isinstance(value, Constant | Encoded | Indices) or shape_of(value)[:1] != (1,):
+            raise Unsupported(
+                f"engine: the output {name} is not one of numbers for each image; its first axis must be the batch"
+            )
         try:
             if not isinstance(value, Codes):
                 value = builder.floats(value, name)
@@ -182,6 +185,9 @@ RULES: Mapping[str, Rule] = {
     "Upsample": movement.resize,
     "Pad": movement.pad,
     "Softmax": softmax,
+    "shoestring.FarthestPoints": points.farthest,
+    "shoestring.TakePoints": points.take,
+    **dict.fromkeys(("shoestring.NearestPoints", "shoestring.PointsWithin"), points.nearest),
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), movement.reshape),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"), pools.global_pool),
     **dict.fromkeys(functions.FUNCTIONS, functions.unary),

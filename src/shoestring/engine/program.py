@@ -21,14 +21,15 @@ import numpy as np
 
 MAGIC = b"SHOESTR1"
 ALIGNMENT = 64
-U8, F32 = 0, 1
-DTYPES = (np.uint8, np.float32)
+U8, F32, I32 = 0, 1, 2
+DTYPES = (np.uint8, np.float32, np.int32)
 NONE = -1
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """`shape`: of one image, row-major: (C, H, W) for pictures, (C,) for vectors, (rows, C) for tokens."""
+    """`shape`: of one image, row-major: (C, H, W) for pictures, (C,) for vectors, (rows, C) for tokens and points. I32:
+    indices of points, which only `Farthest` and `Nearest` write and only `Take` and `Relative` read."""
 
     name: str
     shape: tuple[int, ...]
@@ -210,6 +211,63 @@ class Softmax(Op):
 
 
 @dataclass(frozen=True)
+class Farthest(Op):
+    """f32 [N, 3] to i32 [count]: the point 0, then each time the one farthest from all before it. Distances, here and
+    in Nearest, are squared: (dx * dx + dy * dy) + dz * dz without fused steps; of equal ones the lower index is
+    first."""
+
+    kind: ClassVar[int] = 12
+
+
+@dataclass(frozen=True)
+class Nearest(Op):
+    """f32 centres [M, 3] to i32 [M, K]: the K nearest of the points `other` f32 [N, 3], nearest first. `radius`:
+    float32 [1] or absent; of points whose squared distance is above its square the nearest stands in their place."""
+
+    kind: ClassVar[int] = 13
+    other: int
+    radius: Const = Const()
+
+
+@dataclass(frozen=True)
+class Take(Op):
+    """[N, C] to [R, C], u8 or f32: the rows that `index` i32 of R elements names."""
+
+    kind: ClassVar[int] = 14
+    index: int
+
+
+@dataclass(frozen=True)
+class Relative(Op):
+    """f32 [N, C] to [M * K, C] f32 or u8: rows by `index` i32 [M, K], less row m of `other` f32 [M, C] (NONE: less
+    nothing), times each of `factors` float32 in turn; to u8 then quantised as in Quantise, by `scale` float32 [1] and
+    `zero`."""
+
+    kind: ClassVar[int] = 15
+    index: int
+    other: int = NONE
+    factors: Const = Const()
+    scale: Const = Const()
+    zero: int = 0
+
+
+@dataclass(frozen=True)
+class Highest(Op):
+    """u8: the greatest code along the middle axis of [outer, length, inner], [outer, inner]."""
+
+    kind: ClassVar[int] = 16
+    outer: int
+    length: int
+    inner: int
+
+
+def read_by(op: Op) -> list[int]:
+    """The tensors that an op reads, twice where it reads them twice."""
+    given = op.input, getattr(op, "sum", Sum()).tensor, getattr(op, "other", NONE), getattr(op, "index", NONE)
+    return [index for index in given if index != NONE]
+
+
+@dataclass(frozen=True)
 class Program:
     """`inputs` are f32 tensors (or u8, as they are), `outputs` of either kind; ops are in executable order. `pool`: the
     constants, as bytes or as they were gathered."""
@@ -229,11 +287,7 @@ class Program:
     def moved(self) -> list[int]:
         """Bytes of the tensors that each op reads and writes for an image."""
         sizes = [math.prod(tensor.shape) * np.dtype(DTYPES[tensor.dtype]).itemsize for tensor in self.tensors]
-        found = []
-        for op in self.ops:
-            added = getattr(op, "sum", Sum()).tensor, getattr(op, "other", NONE)
-            found.append(sum(sizes[index] for index in (op.input, op.output, *added) if index != NONE))
-        return found
+        return [sum(sizes[index] for index in (*read_by(op), op.output)) for op in self.ops]
 
     def to_bytes(self) -> bytes:
         """Little-endian. MAGIC; int32: tensors, ops, inputs, outputs; int64: bytes of the pool; for each tensor int32

@@ -19,16 +19,21 @@ from shoestring.engine.program import (
     Conv,
     Copy,
     Dequantise,
+    Farthest,
+    Highest,
     Linear,
     MaxPool,
     Mul,
+    Nearest,
     Op,
     Program,
     Quantise,
+    Relative,
     Requantise,
     Softmax,
     Sum,
     Table,
+    Take,
 )
 
 Values = dict[int, np.ndarray]
@@ -166,7 +171,11 @@ def _mul(program: Program, op: Mul, values: Values) -> np.ndarray:
 
 
 def _quantise(program: Program, op: Quantise, values: Values) -> np.ndarray:
-    scaled = np.rint(values[op.input] / program.const(op.scale, np.float32))
+    return _quantised(program, op, values[op.input])
+
+
+def _quantised(program: Program, op: Quantise | Relative, x: np.ndarray) -> np.ndarray:
+    scaled = np.rint(x / program.const(op.scale, np.float32))
     return (np.clip(scaled, -op.zero, 255 - op.zero) + op.zero).astype(np.uint8)
 
 
@@ -184,6 +193,45 @@ def _copy(program: Program, op: Copy, source: np.ndarray, into: np.ndarray) -> N
     into.reshape(images, -1)[:, write] = _looked_up(program, op.table, moved)
 
 
+def _farthest(program: Program, op: Farthest, values: Values) -> np.ndarray:
+    x, (count,) = values[op.input], program.tensors[op.output].shape
+    near, picked = np.full(x.shape[:2], np.inf, np.float32), np.zeros((len(x), count), np.int32)
+    for at in range(1, count):
+        near = np.minimum(near, _squared(x - x[np.arange(len(x)), picked[:, at - 1]][:, None]))
+        picked[:, at] = near.argmax(1)  # the first of equal ones
+    return picked
+
+
+def _nearest(program: Program, op: Nearest, values: Values) -> np.ndarray:
+    count = program.tensors[op.output].shape[1]
+    squared = _squared(values[op.input][:, :, None] - values[op.other][:, None])  # [images, M, N]
+    index = squared.argsort(axis=2, kind="stable")[:, :, :count].astype(np.int32)
+    if not op.radius.count:
+        return index
+    (radius,) = program.const(op.radius, np.float32)
+    far = np.take_along_axis(squared, index.astype(np.int64), 2) > radius * radius
+    return np.where(far, index[:, :, :1], index)
+
+
+def _squared(difference: np.ndarray) -> np.ndarray:
+    dx, dy, dz = np.moveaxis(difference, -1, 0)
+    return np.asarray((dx * dx + dy * dy) + dz * dz)
+
+
+def _taken(op: Take | Relative, values: Values) -> np.ndarray:
+    index = values[op.index]
+    return values[op.input][np.arange(len(index)).reshape(-1, *[1] * (index.ndim - 1)), index]
+
+
+def _relative(program: Program, op: Relative, values: Values) -> np.ndarray:
+    x = _taken(op, values)
+    if op.other != NONE:
+        x = x - values[op.other][:, :, None]
+    for factor in program.const(op.factors, np.float32):
+        x = x * factor
+    return _quantised(program, op, x) if op.scale.count else x
+
+
 _RULES: Mapping[type[Op], Callable[..., np.ndarray]] = {
     Quantise: _quantise,
     Dequantise: lambda program, op, values: program.const(op.table, np.float32)[values[op.input]],
@@ -195,4 +243,9 @@ _RULES: Mapping[type[Op], Callable[..., np.ndarray]] = {
     AveragePool: _average_pool,
     Table: lambda program, op, values: program.const(op.table, np.uint8)[values[op.input]],
     Softmax: _softmax,
+    Farthest: _farthest,
+    Nearest: _nearest,
+    Take: lambda program, op, values: _taken(op, values),
+    Relative: _relative,
+    Highest: lambda program, op, values: values[op.input].reshape(-1, op.outer, op.length, op.inner).max(axis=2),
 }

@@ -98,8 +98,13 @@ class _Pieces:
             [self._value(name) for name in self.makers if name in made & others - constants],
             [self.stored[name] for name in read if name in self.stored],
         )
+        called = {(node.domain, node.op_type) for node in nodes}
         return helper.make_model(
-            graph, opset_imports=self.source.opset_import, ir_version=self.source.ir_version, producer_name="shoestring"
+            graph,
+            functions=[each for each in self.source.functions if (each.domain, each.name) in called],
+            opset_imports=self.source.opset_import,
+            ir_version=self.source.ir_version,
+            producer_name="shoestring",
         )
 
     def left(self) -> float:

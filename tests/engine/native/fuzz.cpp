@@ -30,6 +30,13 @@ bool small(const Program& program, const void* network) {
     shoestring_steps(network, steps.data(), steps.size());
     int64_t multiplies = 0;
     for (const ShoestringStep& step : steps) multiplies += step.multiplies;
+    const auto rows = [&](int32_t tensor) { return (int64_t)program.tensors[(size_t)tensor].shape[0]; };
+    for (const Op& op : program.ops) {  // distances
+        if (const auto* farthest = std::get_if<FarthestOp>(&op))
+            multiplies += rows(farthest->input) * rows(farthest->output);
+        if (const auto* nearest = std::get_if<NearestOp>(&op))
+            multiplies += rows(nearest->input) * rows(nearest->other);
+    }
     return bytes < 1 << 20 && multiplies < 1 << 22;
 }
 

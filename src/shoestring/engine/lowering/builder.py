@@ -70,7 +70,7 @@ class Builder:
         if np.array_equal(table, np.arange(256)):
             return replace(codes, table=None)
         source = self.tensors[codes.tensor]
-        if math.prod(codes.view.shape) != math.prod(source.shape) or not codes.view.is_whole():
+        if math.prod(codes.view.shape) != math.prod(source.shape) or not codes.view.is_permuted():
             return replace(codes, table=table)
 
         def write() -> int:

@@ -23,6 +23,7 @@ from shoestring.engine.program import (
     Sum,
     Table,
     Tensor,
+    read_by,
 )
 
 How = TypeVar("How", Requantise, Sum)
@@ -66,16 +67,6 @@ def _merged(op: Op, between: Mapping[int, list[Op]], tensors: Sequence[Tensor], 
             if whole := _with_sum(between[tensor][-1], op, tensors):
                 return tensor, [whole]
     return NONE, []
-
-
-def read_by(op: Op) -> list[int]:
-    """The tensors that an op reads, twice where it reads them twice."""
-    found = [op.input]
-    if isinstance(op, Conv | Linear | Add) and op.sum.tensor != NONE:
-        found.append(op.sum.tensor)
-    if isinstance(op, Mul):
-        found.append(op.other)
-    return found
 
 
 def _with_table(maker: Op, table: Table, pool: Pool) -> Op | None:

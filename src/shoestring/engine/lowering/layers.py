@@ -1,5 +1,6 @@
 """Convolutions and linear layers: the checks of the normal form, and the op once the grid of the output is known."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from shoestring.engine.lowering.builder import Builder, per_image
 from shoestring.engine.lowering.graph import Node, Unsupported
 from shoestring.engine.lowering.values import Codes, Constant, Encoded, Grid, Pending, Pointwise, Value
-from shoestring.engine.lowering.views import whole, with_one, without
+from shoestring.engine.lowering.views import transposed, whole, with_one, without
 from shoestring.engine.lowering.windows import window_of
 from shoestring.engine.program import F32, U8, Const, Conv, Linear, Op, Requantise
 
@@ -65,18 +66,27 @@ def conv(node: Node, values: Sequence[Value | None], builder: Builder) -> Pendin
         raise Unsupported(f"{outputs} outputs of {inputs} inputs in {groups} groups do not fit {shape[0]} channels")
     window = window_of(node, shape[1:], kernels.shape[2:])
     scales = accumulator_scales(grid, weight)
-    layer = Layer(
-        builder,
-        node.name,
-        builder.contiguous(x, shape, f"{node.name}/input"),
-        grid.zero,
-        kernels,
-        scales,
-        _bias(values[2] if len(values) > 2 else None, scales),
-        (outputs, *window.size),
-        settings={"groups": groups, **window.settings, "dilation": window.dilation},
-    )
-    made = whole((1, *layer.shape))
+    bias = _bias(values[2] if len(values) > 2 else None, scales)
+    rows = transposed(x.view, (0, 2, 3, 1))
+    if (
+        groups == math.prod(window.kernel) == 1
+        and window.size == shape[1:]
+        and not x.view.is_whole()
+        and rows.is_whole()
+    ):
+        # Channels lie side by side, as those of points do: row by row, where they lie.
+        many = math.prod(shape[1:])
+        source = builder.contiguous(replace(x, view=rows), (many, inputs), f"{node.name}/input")
+        weights = kernels.reshape(outputs, inputs)
+        layer = Layer(builder, node.name, source, grid.zero, weights, scales, bias, (many, outputs))
+        made = transposed(whole((1, *shape[1:], outputs)), (0, 3, 1, 2))
+    else:
+        source = builder.contiguous(x, shape, f"{node.name}/input")
+        settings = {"groups": groups, **window.settings, "dilation": window.dilation}
+        made = whole((1, outputs, *window.size))
+        layer = Layer(
+            builder, node.name, source, grid.zero, kernels, scales, bias, (outputs, *window.size), settings=settings
+        )
     return Pending(layer, made if dims == 2 else without(made, 2))
 
 
@@ -97,6 +107,8 @@ def with_bias(value: Pending, constant: np.ndarray) -> Pending | None:
     anything else."""
     layer = value.write
     if not isinstance(layer, Layer) or layer.settings is not None or (value.low, value.high) != (-np.inf, np.inf):
+        return None
+    if not value.view.is_whole():
         return None
     if constant.shape[-1:] != layer.shape[-1:] or constant.size != layer.shape[-1]:
         return None

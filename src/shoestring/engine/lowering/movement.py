@@ -13,6 +13,7 @@ from shoestring.engine.lowering.values import (
     Codes,
     Constant,
     Encoded,
+    Indices,
     Joined,
     Pending,
     Placed,
@@ -236,7 +237,7 @@ def _viewed(x: Value, change: Callable[[View], View | None], builder: Builder, n
 
 
 def _in_order(x: Placed, builder: Builder, name: str) -> Placed:
-    if isinstance(x, Pending):
+    if isinstance(x, Pending | Indices):
         raise Unsupported("its result is moved in a way that needs it in order; quantise before")
     shape = x.view.shape
     tensor = builder.contiguous(x.codes if isinstance(x, Pointwise) else x, per_image(shape), name)

@@ -12,6 +12,7 @@ from shoestring.engine.lowering.builder import Builder, per_image
 from shoestring.engine.lowering.functions import BINARY, mapped
 from shoestring.engine.lowering.graph import Node, Unsupported
 from shoestring.engine.lowering.layers import check_multipliers, with_bias
+from shoestring.engine.lowering.points import arithmetic
 from shoestring.engine.lowering.values import (
     Codes,
     Constant,
@@ -25,7 +26,7 @@ from shoestring.engine.lowering.values import (
     shape_of,
     viewed,
 )
-from shoestring.engine.lowering.views import broadcast, whole
+from shoestring.engine.lowering.views import broadcast, stored_order, transposed, whole
 from shoestring.engine.program import Add, Const, Mul, Requantise, Sum
 from shoestring.engine.reference import fma
 
@@ -39,6 +40,7 @@ class Pair:
     name: str
     a: Pointwise
     b: Pointwise
+    shape: tuple[int, ...]
 
     def __call__(self, grid: Grid | None, low: int, high: int) -> int:
         if grid is None:
@@ -67,7 +69,7 @@ class Pair:
 
     def _input(self, value: Pointwise) -> tuple[int, Grid]:
         assert value.grid is not None
-        shape = per_image(value.view.shape)
+        shape = self.shape if math.prod(value.view.shape) == math.prod(self.shape) else per_image(value.view.shape)
         return self.builder.contiguous(value.codes, shape, f"{self.name}/input"), value.grid
 
 
@@ -90,6 +92,8 @@ def _binary(node: Node, a: Value, b: Value, builder: Builder) -> Value:
     function = BINARY[node.op]
     if isinstance(a, Constant) and isinstance(b, Constant):
         return Constant(np.asarray(function(a.array, b.array)))
+    if found := arithmetic(node, a, b, builder):
+        return found
     if isinstance(b, Constant):
         return _with_constant(node, a, b.array, function)
     if isinstance(a, Constant):
@@ -120,9 +124,27 @@ def _pair(node: Node, a: Pointwise, b: Pointwise, builder: Builder) -> Pending:
         a, b = b, a
     shape = np.broadcast_shapes(a.view.shape, b.view.shape)
     a = cast(Pointwise, viewed(a, broadcast(a.view, shape)))
-    if not (node.op == "Mul" and _is_gate(b.view.shape, shape)):
-        b = cast(Pointwise, viewed(b, broadcast(b.view, shape)))
-    return Pending(Pair(builder, node.op, node.name, a, b), whole(shape))
+    order = _order(a, b, shape)
+    if order is None and node.op == "Mul" and _is_gate(b.view.shape, shape):
+        return Pending(Pair(builder, node.op, node.name, a, b, per_image(shape)), whole(shape))
+    b = cast(Pointwise, viewed(b, broadcast(b.view, shape)))
+    if order is None:
+        return Pending(Pair(builder, node.op, node.name, a, b, per_image(shape)), whole(shape))
+    a, b = (cast(Pointwise, viewed(value, transposed(value.view, order))) for value in (a, b))
+    stored = next(builder.tensors[value.codes.tensor].shape for value in (a, b) if value.view.is_whole())
+    back = [int(place) for place in np.argsort(order)]
+    return Pending(Pair(builder, node.op, node.name, a, b, stored), transposed(whole(a.view.shape), back))
+
+
+def _order(a: Pointwise, b: Pointwise, shape: tuple[int, ...]) -> list[int] | None:
+    """The axes as they lie in memory, where one of the two is stored in another order than that of its axes."""
+    if shape[:1] != (1,) or (a.view.shape == shape and a.view.is_whole()):
+        return None
+    for view in (a.view, b.view):
+        if view.shape == shape and view.is_permuted():
+            order = stored_order(view)
+            return order if transposed(view, order).is_whole() else None
+    return None
 
 
 def _present(value: Value | None) -> Value:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from shoestring.engine.lowering.builder import Builder
+from shoestring.engine.lowering.builder import Builder, per_image
 from shoestring.engine.lowering.graph import Node, Unsupported
 from shoestring.engine.lowering.layers import check_multipliers
 from shoestring.engine.lowering.values import Codes, Constant, Grid, Pending, Pointwise, Value
-from shoestring.engine.lowering.views import View, reshaped, transposed, whole
+from shoestring.engine.lowering.views import View, reshaped, stored_order, transposed, whole, without
 from shoestring.engine.lowering.windows import Window, window_of
-from shoestring.engine.program import AveragePool, Const, MaxPool, Requantise
+from shoestring.engine.program import AveragePool, Const, Highest, MaxPool, Requantise
 
 Settings = dict[str, Any]
 
@@ -72,6 +72,8 @@ def global_pool(node: Node, values: Sequence[Value | None], builder: Builder) ->
     rank = len(x.view.shape)
     axes, keep = _reduced(node, values, rank)
     shape = x.view.shape
+    if highest and (result := _highest(node, x, axes, keep, builder)):
+        return result
     if axes == [rank - 2, rank - 1] and rank == 4:
         view: View | None = x.view
     else:  # what is reduced goes to the end, as the rows of a picture
@@ -100,6 +102,31 @@ def _maximum(node: Node, x: Pointwise, window: Settings, shape: tuple[int, ...],
     output = builder.tensor(node.name, shape)
     builder.ops.append(MaxPool(node.name, source, output, **window))
     return replace(x, codes=Codes(output, whole((1, *shape))))
+
+
+def _highest(node: Node, x: Pointwise, axes: list[int], keep: bool, builder: Builder) -> Pointwise | None:
+    """The maximum along axes that lie side by side in memory with others behind them, where they lie; None for
+    others."""
+    order = stored_order(x.view)
+    stored, shape = transposed(x.view, order), x.view.shape
+    places = [place for place, axis in enumerate(order) if axis in axes and shape[axis] > 1]
+    if not places or shape[0] != 1 or 0 in axes or not stored.is_whole():
+        return None
+    begin, end = places[0], places[-1] + 1
+    length, inner = math.prod(stored.shape[begin:end]), math.prod(stored.shape[end:])
+    if inner == 1 or length != math.prod(shape[axis] for axis in axes):
+        return None
+    outer = math.prod(stored.shape[:begin])
+    source = builder.contiguous(
+        replace(x.codes, view=stored), builder.tensors[x.codes.tensor].shape, f"{node.name}/input"
+    )
+    output = builder.tensor(node.name, per_image((outer, inner)))
+    builder.ops.append(Highest(node.name, source, output, outer, length, inner))
+    left = [1 if order[place] in axes else size for place, size in enumerate(stored.shape)]
+    view = transposed(whole(left), [int(place) for place in np.argsort(order)])
+    for axis in reversed(axes) if not keep else ():
+        view = without(view, axis)
+    return replace(x, codes=Codes(output, view))
 
 
 def _quantised(value: Value | None, monotone: bool = False) -> Pointwise:

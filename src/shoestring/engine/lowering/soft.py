@@ -8,7 +8,7 @@ import numpy as np
 from shoestring.engine.lowering.builder import Builder, per_image
 from shoestring.engine.lowering.graph import Node, Unsupported
 from shoestring.engine.lowering.values import Constant, Encoded, Floats, Value, shape_of
-from shoestring.engine.lowering.views import View, transposed, whole
+from shoestring.engine.lowering.views import stored_order, transposed, whole
 from shoestring.engine.program import F32, Softmax
 
 
@@ -19,7 +19,7 @@ def softmax(node: Node, values: Sequence[Value | None], builder: Builder) -> Flo
     rank = len(shape_of(x))
     axis = node.attributes.get("axis", -1) % rank
     floats = builder.floats(x, f"{node.name}/floats")
-    order = _stored_order(floats.view)
+    order = stored_order(floats.view)
     stored = transposed(floats.view, order)
     shape = stored.shape
     source = builder.contiguous(Floats(floats.tensor, stored), per_image(shape), f"{node.name}/input")
@@ -28,8 +28,3 @@ def softmax(node: Node, values: Sequence[Value | None], builder: Builder) -> Flo
     sizes = math.prod(shape[:at]), shape[at], math.prod(shape[at + 1 :])
     builder.ops.append(Softmax(node.name, source, output, *sizes))
     return Floats(output, transposed(whole(shape), [int(place) for place in np.argsort(order)]))
-
-
-def _stored_order(view: View) -> list[int]:
-    """The axes in the order in which memory has them: a transposed tensor is soft-maximised where it lies."""
-    return sorted(range(len(view.axes)), key=lambda axis: (view.axes[axis] != ((1, 0),), -view.axes[axis][0][1]))

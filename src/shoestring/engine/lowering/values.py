@@ -81,6 +81,15 @@ class Floats:
 
 
 @dataclass(frozen=True)
+class Indices:
+    """i32 elements of a tensor of the program: numbers of points, each below `points`."""
+
+    tensor: int
+    view: View
+    points: int
+
+
+@dataclass(frozen=True)
 class Pointwise:
     """A float function of codes: `values` float32 [256]. `grid`: where it is a plain dequantisation."""
 
@@ -126,7 +135,7 @@ class Joined:
         return tuple(shape)
 
 
-Placed = Codes | Floats | Pointwise | Pending
+Placed = Codes | Floats | Indices | Pointwise | Pending
 Value = Constant | Encoded | Placed | Joined
 
 

@@ -30,6 +30,11 @@ class View:
         """Every element from the first, in order."""
         return self.start == 0 and merged(f for axis in self.axes for f in axis) in ((), ((math.prod(self.shape), 1),))
 
+    def is_permuted(self) -> bool:
+        """Every element from the first, once, in any order of the factors."""
+        factors = sorted((f for axis in self.axes for f in axis if f[0] > 1), key=lambda f: -f[1])
+        return View((tuple(factors),), self.start).is_whole()
+
 
 def whole(shape: Sequence[int]) -> View:
     steps = [math.prod(shape[index + 1 :]) for index in range(len(shape))]
@@ -55,6 +60,11 @@ def merged(factors: Iterable[Factor]) -> Axis:
 
 def transposed(view: View, order: Sequence[int]) -> View:
     return View(tuple(view.axes[axis] for axis in order), view.start)
+
+
+def stored_order(view: View) -> list[int]:
+    """The axes in the order in which memory has them: a transposed tensor is worked on where it lies."""
+    return sorted(range(len(view.axes)), key=lambda axis: (view.axes[axis] != ((1, 0),), -view.axes[axis][0][1]))
 
 
 def reshaped(view: View, shape: Sequence[int]) -> View | None:

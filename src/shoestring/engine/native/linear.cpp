@@ -31,7 +31,11 @@ public:
 private:
     static constexpr int kPanels = 4;  // panels whose outputs make one vector of codes
     static constexpr int kMostLanes = 16;
+    static constexpr int64_t kLeastRows = 8;         // for which blocks of rows pay
+    static constexpr int64_t kTileBytes = 48 << 10;  // what a tile reads and writes: the nearest caches hold it
 
+    bool tiled() const { return !floats_ && panels_.bits() == 8 && rows_ >= kLeastRows; }
+    void tile(const Work& work, Range rows) const;
     void compute(const Work& work, int64_t row, int count, int64_t group) const;
     void finish(const Work& work, Range rows, Range outputs) const;
 
@@ -89,12 +93,42 @@ void LinearStep::run(int, const Work& work) const noexcept {
     const int64_t rows = rows_ * work.images, groups = (int64_t)bias_.size() / group_;
     const bool by_rows = rows >= most * work.parts;
     const Range these = by_rows ? share(rows, work.part, work.parts, most) : Range{0, rows};
+    if (by_rows && tiled()) {
+        const int64_t most_rows = std::max<int64_t>(kTileBytes / (inputs_ + 2 * outputs_) / 48 * 48, 48);
+        for (int64_t row = these.begin; row < these.end; row += most_rows)
+            tile(work, {row, std::min(row + most_rows, these.end)});
+        return;
+    }
     const Range mine = by_rows ? Range{0, groups} : share(groups, work.part, work.parts);
     // A group's weights stay in the cache while all rows meet them.
     for (int64_t group = mine.begin; group < mine.end; ++group)
         for (int64_t row = these.begin; row < these.end; row += most)
             compute(work, row, (int)std::min<int64_t>(most, these.end - row), group);
     finish(work, these, {mine.begin * group_, std::min(mine.end * group_, outputs_)});
+}
+
+// All outputs of some rows.
+void LinearStep::tile(const Work& work, Range rows) const {
+    for (size_t begin = 0, count; begin < panels_.size(); begin += count) {
+        Panel panels[2];  // with as many dense blocks each
+        for (count = 0; count < std::min<size_t>(2, panels_.size() - begin); ++count) {
+            panels[count] = panels_[begin + count];
+            if (panels[count].dense != panels[0].dense) break;
+        }
+        const auto first = (int64_t)begin * linear_.lanes;
+        const Tile tile{panels,
+                        (int)count,
+                        bias_.data() + first,
+                        multipliers_.data() + first,
+                        zero_,
+                        low_,
+                        high_,
+                        (size_t)std::min((int64_t)count * linear_.lanes, outputs_ - first)};
+        linear_.tile(tile, work.tensor(input_) + rows.begin * inputs_, (size_t)inputs_,
+                     (size_t)(rows.end - rows.begin), work.tensor(output_) + rows.begin * outputs_ + first,
+                     (size_t)outputs_);
+    }
+    finish(work, rows, {0, outputs_});
 }
 
 // `count` rows, one group of outputs.
@@ -126,8 +160,10 @@ void LinearStep::compute(const Work& work, int64_t row, int count, int64_t group
 // The tables and the sum.
 void LinearStep::finish(const Work& work, Range rows, Range outputs) const {
     if (outputs.begin >= outputs.end || (table_.empty() && sum_.tensor < 0)) return;
-    const auto n = (size_t)(outputs.end - outputs.begin);
-    for (int64_t row = rows.begin; row < rows.end; ++row) {
+    // All outputs of all rows are one row.
+    const bool whole = outputs.begin == 0 && outputs.end == outputs_;
+    const auto n = (size_t)((outputs.end - outputs.begin) * (whole ? rows.end - rows.begin : 1));
+    for (int64_t row = rows.begin; row < (whole ? rows.begin + 1 : rows.end); ++row) {
         uint8_t* out = work.tensor(output_) + row * outputs_ + outputs.begin;
         if (!table_.empty()) pointwise_.table(out, out, n, table_.data());
         if (sum_.tensor < 0) continue;

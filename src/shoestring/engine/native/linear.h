@@ -29,6 +29,17 @@ struct Rows {
     size_t acc_stride;
 };
 
+// What many rows are made into codes by, as `LinearKernels::codes` does it. `panels` [count], one or two, of bytes
+// and with as many dense blocks each; bias and multiplier [count * lanes]; `outputs`: how many of these are written.
+struct Tile {
+    const Panel* panels;
+    int count;
+    const int32_t* bias;
+    const float* multiplier;
+    int zero, low, high;
+    size_t outputs;
+};
+
 struct LinearKernels {
     static constexpr int most_rows = 8;
     int lanes;
@@ -42,6 +53,8 @@ struct LinearKernels {
     // out[i] = requantised(acc[i]) / float32(acc[i]) * multiplier[i]; acc and multiplier are readable up to the next
     // multiple of 4 * lanes.
     void (*codes)(const int32_t* acc, const float* multiplier, uint8_t* out, size_t n, int zero, int low, int high);
+    // Rows x [rows], `stride` bytes apart (up to 15 behind a row are read), to out [rows], out_stride bytes apart.
+    void (*tile)(const Tile& tile, const uint8_t* x, size_t stride, size_t rows, uint8_t* out, size_t out_stride);
     void (*values)(const int32_t* acc, const float* multiplier, float* out, size_t n);
 };
 

@@ -131,6 +131,103 @@ void values(const int32_t* acc, const float* multiplier, float* out, size_t n) {
     for (size_t i = 0; i < n; ++i) out[i] = (float)acc[i] * multiplier[i];
 }
 
+// Rows whose accumulators, with `panels` vectors each, are in registers at once. (More than sixteen accumulators do not
+// stay in thirty-two registers, whatever compilers are told.)
+constexpr int rows_at_once(int panels) {
+    return V::registers >= 32 || panels == 1 ? 8 : 4;
+}
+
+// sums[row][panel] += the products with what a panel lists.
+template <int panels, int rows>
+void add_listed(const Tile& tile, const uint8_t* x, size_t stride, V::I (&sums)[rows * panels]) {
+    for (int p = 0; p < panels; ++p)
+        for (const Panel::List& list : tile.panels[p].listed)
+            for (size_t b = 0; b < list.count; ++b) {
+                const V::I w = V::load(list.weights + b * V::bytes);
+                const uint8_t* from = x + 4 * (size_t)list.quads[b];
+                for (int r = 0; r < rows; ++r)
+                    sums[r * panels + p] = V::dot_bytes(sums[r * panels + p], quad(from + r * stride), w);
+            }
+}
+
+// Codes of the accumulators from `at` on, four vectors at a time. No loop, so that all of them stay in registers.
+template <int panels, int at, int all>
+inline void four_codes(const Tile& tile, const V::I (&sums)[all], V::I least, V::I most, uint8_t* out) {
+    const auto value = [&](V::I sum, int i) {
+        return V::to_int(V::mul(V::to_float(sum), V::loadf(tile.multiplier + i % panels * V::lanes)));
+    };
+    const V::I codes = V::narrow_plain(value(sums[at], at), value(sums[at + 1], at + 1), value(sums[at + 2], at + 2),
+                                       value(sums[at + 3], at + 3), tile.zero);
+    V::store(out + at * V::lanes, V::min_u8(V::max_u8(codes, least), most));
+    if constexpr (at + 4 < all) four_codes<panels, at + 4>(tile, sums, least, most, out);
+}
+
+// Of one such block of rows, to `out` [rows][panels * lanes].
+template <int panels, bool listed>
+inline void tile_block(const Tile& tile, const uint8_t* x, size_t stride, uint8_t* out) {
+    constexpr int rows = rows_at_once(panels), all = rows * panels;
+    static_assert(all % 4 == 0, "codes are made of four vectors");
+    V::I sums[all];
+#pragma GCC unroll 16
+    for (int i = 0; i < all; ++i) sums[i] = V::load(tile.bias + i % panels * V::lanes);
+    const int8_t* weights[panels];
+#pragma GCC unroll 2
+    for (int p = 0; p < panels; ++p) weights[p] = tile.panels[p].weights;
+    const size_t dense = tile.panels[0].dense;
+    for (size_t b = 0; b < dense; ++b, x += 4) {
+        V::I w[panels];
+#pragma GCC unroll 2
+        for (int p = 0; p < panels; ++p) w[p] = V::load(weights[p] + b * V::bytes);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; ++r) {
+            const V::I four = quad(x + r * stride);
+#pragma GCC unroll 2
+            for (int p = 0; p < panels; ++p) sums[r * panels + p] = V::dot_bytes(sums[r * panels + p], four, w[p]);
+        }
+    }
+    if (listed) add_listed<panels, rows>(tile, x - 4 * dense, stride, sums);
+    const V::I least = V::splat_u8(tile.low), most = V::splat_u8(tile.high);
+    four_codes<panels, 0>(tile, sums, least, most, out);
+}
+
+// The last block overlaps the one before it.
+template <int panels, bool listed>
+void tile_rows(const Tile& tile, const uint8_t* x, size_t stride, size_t rows, uint8_t* out, size_t out_stride) {
+    constexpr size_t many = rows_at_once(panels), width = (size_t)panels * V::lanes;
+    const bool in_place = tile.outputs == width && out_stride == width;
+    uint8_t made[many * width];
+    if (rows < many) {
+        for (size_t r = 0; r < rows; ++r) {
+            tile_block<panels, listed>(tile, x + r * stride, 0, made);
+            std::memcpy(out + r * out_stride, made, tile.outputs);
+        }
+        return;
+    }
+    for (size_t done = 0; done < rows; done += many) {
+        const size_t row = done + many <= rows ? done : rows - many;
+        uint8_t* const to = out + row * out_stride;
+        tile_block<panels, listed>(tile, x + row * stride, stride, in_place ? to : made);
+        if (in_place) continue;
+        for (size_t r = 0; r < many; ++r)
+            if (tile.outputs == width)  // of a size that the compiler knows
+                std::memcpy(to + r * out_stride, made + r * width, width);
+            else
+                std::memcpy(to + r * out_stride, made + r * width, tile.outputs);
+    }
+}
+
+template <bool listed>
+void tile_panels(const Tile& tile, const uint8_t* x, size_t stride, size_t rows, uint8_t* out, size_t out_stride) {
+    (tile.count == 1 ? tile_rows<1, listed> : tile_rows<2, listed>)(tile, x, stride, rows, out, out_stride);
+}
+
+void tile(const Tile& tile, const uint8_t* x, size_t stride, size_t rows, uint8_t* out, size_t out_stride) {
+    bool listed = false;
+    for (int p = 0; p < tile.count; ++p)
+        for (const Panel::List& list : tile.panels[p].listed) listed = listed || list.count;
+    (listed ? tile_panels<true> : tile_panels<false>)(tile, x, stride, rows, out, out_stride);
+}
+
 }  // namespace linear
 
 const LinearKernels linear_kernels = {V::lanes,
@@ -139,6 +236,7 @@ const LinearKernels linear_kernels = {V::lanes,
                                       linear::each_row<linear::Packed<4>>,
                                       linear::each_row<linear::Packed<2>>,
                                       linear::codes,
+                                      linear::tile,
                                       linear::values};
 
 }}  // namespace shoestring

@@ -1,6 +1,7 @@
 #include "network.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -29,6 +30,11 @@ struct Maker {
     std::unique_ptr<Step> operator()(const AveragePoolOp& op) const { return make_pool(op, program, kernels); }
     std::unique_ptr<Step> operator()(const CopyOp& op) const { return make_copy(op, program, kernels); }
     std::unique_ptr<Step> operator()(const SoftmaxOp& op) const { return make_softmax(op, program, kernels); }
+    std::unique_ptr<Step> operator()(const FarthestOp& op) const { return make_points(op, program, kernels); }
+    std::unique_ptr<Step> operator()(const NearestOp& op) const { return make_points(op, program, kernels); }
+    std::unique_ptr<Step> operator()(const TakeOp& op) const { return make_points(op, program, kernels); }
+    std::unique_ptr<Step> operator()(const RelativeOp& op) const { return make_points(op, program, kernels); }
+    std::unique_ptr<Step> operator()(const HighestOp& op) const { return make_pool(op, program, kernels); }
     template <class Pointwise>
     std::unique_ptr<Step> operator()(const Pointwise& op) const {
         return make_pointwise(op, program, kernels);
@@ -36,17 +42,19 @@ struct Maker {
 };
 
 // The tensors that an op reads; -1 for none.
-struct Reads {
-    int32_t first, second;
-};
+using Reads = std::array<int32_t, 3>;
 template <class AnyOp>
 Reads reads(const AnyOp& op) {
-    if constexpr (std::is_same_v<AnyOp, MulOp>)
-        return {op.input, op.other};
+    if constexpr (std::is_same_v<AnyOp, MulOp> || std::is_same_v<AnyOp, NearestOp>)
+        return {op.input, op.other, -1};
     else if constexpr (std::is_same_v<AnyOp, ConvOp> || std::is_same_v<AnyOp, LinearOp> || std::is_same_v<AnyOp, AddOp>)
-        return {op.input, op.sum.tensor};
+        return {op.input, op.sum.tensor, -1};
+    else if constexpr (std::is_same_v<AnyOp, TakeOp>)
+        return {op.input, op.index, -1};
+    else if constexpr (std::is_same_v<AnyOp, RelativeOp>)
+        return {op.input, op.index, op.other};
     else
-        return {op.input, -1};
+        return {op.input, -1, -1};
 }
 
 std::unique_ptr<Step> make(const Program& program, const Kernels& kernels, size_t index, const Step* like) {
@@ -113,8 +121,7 @@ void Network::find_uses(const Program& program) {
     for (const int32_t input : program.inputs) uses_[size_t(input)].first = 0;
     for (size_t i = 0; i < program.ops.size(); ++i) {
         const bool quantises = std::holds_alternative<QuantiseOp>(program.ops[i]);
-        const auto [first, second] = std::visit([](const auto& op) { return reads(op); }, program.ops[i]);
-        for (const int32_t read : {first, second}) {
+        for (const int32_t read : std::visit([](const auto& op) { return reads(op); }, program.ops[i])) {
             if (read < 0) continue;
             uses_[size_t(read)].last = i;
             quantised[size_t(read)] = quantised[size_t(read)] && quantises;

@@ -22,6 +22,8 @@ struct PointwiseKernels {
     int64_t (*total)(const uint8_t* in, size_t n);
     // out[i] = max(out[i], in[i])
     void (*maximum)(const uint8_t* in, uint8_t* out, size_t n);
+    // out[i] = the greatest of in[r * stride + i] over r < rows
+    void (*highest)(const uint8_t* in, size_t rows, size_t stride, uint8_t* out, size_t n);
 };
 
 }  // namespace shoestring

@@ -133,10 +133,26 @@ void maximum(const uint8_t* in, uint8_t* out, size_t n) {
     each(in, out, out, n, [](const uint8_t* a, const uint8_t* b) { return V::max_u8(V::load(a), V::load(b)); });
 }
 
+void highest(const uint8_t* in, size_t rows, size_t stride, uint8_t* out, size_t n) {
+    size_t i = 0;
+    const auto vector = [&](size_t at) {
+        V::I most = V::load(in + at);
+        for (size_t r = 1; r < rows; ++r) most = V::max_u8(most, V::load(in + r * stride + at));
+        V::store(out + at, most);
+    };
+    for (; i + kBytes <= n; i += kBytes) vector(i);
+    if (i == n) return;
+    if (n > kBytes) return vector(n - kBytes);
+    uint8_t most[kBytes] = {};
+    for (size_t r = 0; r < rows; ++r)
+        for (size_t k = 0; k < n; ++k) most[k] = in[r * stride + k] > most[k] ? in[r * stride + k] : most[k];
+    std::memcpy(out, most, n);
+}
+
 }  // namespace pointwise
 
 const PointwiseKernels pointwise_kernels = {pointwise::table,  pointwise::sum,      pointwise::product,
                                             pointwise::scaled, pointwise::quantise, pointwise::dequantise,
-                                            pointwise::total,  pointwise::maximum};
+                                            pointwise::total,  pointwise::maximum,  pointwise::highest};
 
 }}  // namespace shoestring

@@ -191,7 +191,34 @@ private:
     int32_t zero_, low_, high_;
 };
 
+// Along the middle of three axes.
+class Highest final : public Step {
+public:
+    Highest(const HighestOp& op, const PointwiseKernels& kernels) : op_(op), kernels_(kernels) {}
+    const char* label() const override { return "max pool, rows"; }
+    void run(int, const Work& work) const noexcept override {
+        // Few windows: each is shared, along its rows.
+        const int64_t windows = op_.outer * work.images, inner = op_.inner;
+        const bool shared = windows < 4 * work.parts;
+        const Range mine = shared ? Range{0, windows} : share(windows, work.part, work.parts);
+        const Range part = shared ? share(inner, work.part, work.parts, 64) : Range{0, inner};
+        if (part.begin >= part.end) return;
+        for (int64_t i = mine.begin; i < mine.end; ++i)
+            kernels_.highest(work.tensor(op_.input) + i * op_.length * inner + part.begin, (size_t)op_.length,
+                             (size_t)inner, work.tensor(op_.output) + i * inner + part.begin,
+                             (size_t)(part.end - part.begin));
+    }
+
+private:
+    HighestOp op_;
+    const PointwiseKernels& kernels_;
+};
+
 }  // namespace
+
+std::unique_ptr<Step> make_pool(const HighestOp& op, const Program&, const Kernels& kernels) {
+    return std::make_unique<Highest>(op, *kernels.pointwise);
+}
 
 std::unique_ptr<Step> make_pool(const MaxPoolOp& op, const Program& program, const Kernels& kernels) {
     return std::make_unique<MaxPool>(op, program.tensors[(size_t)op.input], program.tensors[(size_t)op.output],

@@ -99,6 +99,19 @@ void read(Reader& r, CopyOp& op) {
 void read(Reader& r, SoftmaxOp& op) {
     r.fields(op.outer, op.length, op.inner);
 }
+void read(Reader&, FarthestOp&) {}
+void read(Reader& r, NearestOp& op) {
+    r.fields(op.other, op.radius);
+}
+void read(Reader& r, TakeOp& op) {
+    r.fields(op.index);
+}
+void read(Reader& r, RelativeOp& op) {
+    r.fields(op.index, op.other, op.factors, op.scale, op.zero);
+}
+void read(Reader& r, HighestOp& op) {
+    r.fields(op.outer, op.length, op.inner);
+}
 
 // An op of the given kind, which counts from 1 in the order of the variant.
 template <size_t... Index>
@@ -122,8 +135,8 @@ Op read_op(Reader& reader) {
 
 Tensor read_tensor(Reader& reader) {
     const int32_t dtype = reader.next<int32_t>(), rank = reader.next<int32_t>();
-    if (dtype != int32_t(DType::u8) && dtype != int32_t(DType::f32))
-        throw BadProgram("its type is " + std::to_string(dtype) + ", neither 0 (u8) nor 1 (f32)");
+    if (dtype < int32_t(DType::u8) || dtype > int32_t(DType::i32))
+        throw BadProgram("its type is " + std::to_string(dtype) + ", none of 0 (u8), 1 (f32) and 2 (i32)");
     if (rank < 1 || rank > kMostAxes)
         throw BadProgram("it has " + std::to_string(rank) + " axes, 1 to " + std::to_string(kMostAxes) + " expected");
     Tensor tensor{DType(dtype), std::vector<int32_t>(rank), 1, 0};
@@ -133,7 +146,7 @@ Tensor read_tensor(Reader& reader) {
             throw BadProgram("an extent is " + std::to_string(extent) + ", or there are more than 2^30 elements");
         tensor.elements *= size_t(extent);
     }
-    tensor.bytes = tensor.elements * (tensor.dtype == DType::f32 ? sizeof(float) : 1);
+    tensor.bytes = tensor.elements * (tensor.dtype == DType::u8 ? 1 : sizeof(float));
     return tensor;
 }
 

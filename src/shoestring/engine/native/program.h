@@ -17,7 +17,7 @@ struct BadProgram : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-enum class DType : int32_t { u8 = 0, f32 = 1 };
+enum class DType : int32_t { u8 = 0, f32 = 1, i32 = 2 };
 
 struct Tensor {
     DType dtype;
@@ -100,8 +100,25 @@ struct SoftmaxOp : Edge {
     int32_t outer, length, inner;
 };
 
+struct FarthestOp : Edge {};
+struct NearestOp : Edge {
+    int32_t other;
+    Const<float> radius;
+};
+struct TakeOp : Edge {
+    int32_t index;
+};
+struct RelativeOp : Edge {
+    int32_t index, other;
+    Const<float> factors, scale;
+    int32_t zero;
+};
+struct HighestOp : Edge {
+    int32_t outer, length, inner;
+};
+
 using Op = std::variant<QuantiseOp, DequantiseOp, ConvOp, LinearOp, AddOp, MulOp, MaxPoolOp, AveragePoolOp, TableOp,
-                        CopyOp, SoftmaxOp>;
+                        CopyOp, SoftmaxOp, FarthestOp, NearestOp, TakeOp, RelativeOp, HighestOp>;
 
 struct Program {
     std::vector<Tensor> tensors;
@@ -111,8 +128,8 @@ struct Program {
 };
 
 // Parses and checks: sizes, counts, indices, shapes that fit together, every tensor written (once, or by copies) before
-// it is read, finite positive multipliers, codes in 0..255, |acc| * multiplier below 2^31. Throws BadProgram. The
-// program is of no use without the bytes.
+// it is read, finite positive multipliers, codes in 0..255, |acc| * multiplier below 2^31, indices made for tensors of
+// at most as many rows as they are taken from. Throws BadProgram. The program is of no use without the bytes.
 Program parse(const uint8_t* bytes, size_t size);
 
 }  // namespace shoestring

@@ -4,76 +4,19 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <initializer_list>
-#include <type_traits>
+
+#include "program_terms.h"
 
 namespace shoestring {
 namespace {
 
 constexpr int64_t kLargestKernel = 65536;  // with its dilation: coordinates stay far within int32
-constexpr int64_t kHuge = int64_t{1} << 60;
 // Below 2^31 by what rounding to float and adding a zero point may add.
 constexpr double kLargestCode = 2147483000.0;
 
-const char* const kKinds[] = {"quantise", "dequantise",   "conv",  "linear", "add",    "mul",
-                              "max pool", "average pool", "table", "copy",   "softmax"};
-
-template <class... Part>
-[[noreturn]] void refuse(const Part&... parts) {
-    std::string text;
-    const auto append = [&](const auto& part) {
-        if constexpr (std::is_arithmetic_v<std::decay_t<decltype(part)>>)
-            text += std::to_string(part);
-        else
-            text += part;
-    };
-    (append(parts), ...);
-    throw BadProgram(text);
-}
-
-// The product of numbers >= 0, or kHuge where it is larger.
-int64_t product(std::initializer_list<int64_t> factors) {
-    int64_t result = 1;
-    for (const int64_t factor : factors) {
-        if (factor == 0) return 0;
-        result = result > kHuge / factor ? kHuge : result * factor;
-    }
-    return result;
-}
-
-void equal(const char* what, int64_t got, int64_t expected) {
-    if (got != expected) refuse(what, " has ", got, " elements, ", expected, " expected");
-}
-
-void within(const char* what, int64_t value, int64_t low, int64_t high) {
-    if (value < low || value > high) refuse(what, " is ", value, ", not in ", low, " to ", high);
-}
-
-void code(const char* what, int32_t value) {
-    within(what, value, 0, 255);
-}
-
-template <class T>
-void absent(const char* what, const Const<T>& constant) {
-    if (constant) refuse(what, " has no meaning here");
-}
-
-void limits(int32_t low, int32_t high) {
-    code("low", low), code("high", high);
-    if (low > high) refuse("low is ", low, ", above high, ", high);
-}
-
-void table(const Const<uint8_t>& constant) {
-    if (constant) equal("table", int64_t(constant.count), 256);
-}
-
-void shape(const Tensor& tensor, std::initializer_list<int64_t> expected) {
-    if (!std::equal(tensor.shape.begin(), tensor.shape.end(), expected.begin(), expected.end())) {
-        std::string text;
-        for (const int64_t extent : expected) text += (text.empty() ? "" : ", ") + std::to_string(extent);
-        refuse("the shape of the output is not (", text, ")");
-    }
-}
+const char* const kKinds[] = {"quantise", "dequantise",   "conv",     "linear",  "add",  "mul",
+                              "max pool", "average pool", "table",    "copy",    "softmax", "farthest",
+                              "nearest",  "take",         "relative", "highest"};
 
 // acc * multiplier must fit into int32 before the zero point is added. `acc`: the largest magnitude.
 void multiplier(float value, double acc, DType out) {
@@ -159,10 +102,14 @@ void mark(const CopyOp& op, std::vector<uint8_t>& taken) {
 
 class Checks {
 public:
-    explicit Checks(const Program& program) : program_(program), written_(program.tensors.size()) {}
+    explicit Checks(const Program& program)
+        : program_(program), written_(program.tensors.size()), points_(program.tensors.size()) {}
 
     void all() {
-        for (const int32_t input : program_.inputs) written(input) = fresh(input, "an input").elements;
+        for (const int32_t input : program_.inputs) {
+            if (fresh(input, "an input").dtype == DType::i32) refuse("an input, tensor ", input, ", is i32");
+            written(input) = tensor(input, "an input").elements;
+        }
         for (size_t i = 0; i < program_.ops.size(); ++i)
             at(i, [&](const auto& op) { (*this)(op), written(op.output) += amount(op); });
         for (const int32_t output : program_.outputs) known(output, "an output");
@@ -179,6 +126,9 @@ private:
         }
     }
 
+    static const char* name_of(DType dtype) {
+        return dtype == DType::u8 ? "u8" : dtype == DType::f32 ? "f32" : "i32";
+    }
     size_t& written(int32_t index) { return written_[size_t(index)]; }
     const Tensor& tensor(int32_t index, const char* what) const {
         if (index < 0 || size_t(index) >= program_.tensors.size())
@@ -204,13 +154,13 @@ private:
     }
     const Tensor& known(int32_t index, const char* what, DType dtype) {
         const Tensor& read = known(index, what);
-        if (read.dtype != dtype) refuse(what, " is not ", dtype == DType::u8 ? "u8" : "f32");
+        if (read.dtype != dtype) refuse(what, " is not ", name_of(dtype));
         return read;
     }
     const Tensor& out(int32_t index) { return fresh(index, "the output"); }
     const Tensor& out(int32_t index, DType dtype) {
         const Tensor& made = out(index);
-        if (made.dtype != dtype) refuse("the output is not ", dtype == DType::u8 ? "u8" : "f32");
+        if (made.dtype != dtype) refuse("the output is not ", name_of(dtype));
         return made;
     }
     void pointwise(const Edge& edge, DType from, DType to) {
@@ -235,9 +185,12 @@ private:
 
     void operator()(const QuantiseOp& op) {
         pointwise(op, DType::f32, DType::u8);
-        equal("scale", int64_t(op.scale.count), 1), code("zero", op.zero);
-        const float scale = op.scale.data[0];
-        if (!std::isfinite(scale) || !(scale > 0)) refuse("the scale is ", scale, ", not a positive number");
+        quantiser(op.scale, op.zero);
+    }
+    static void quantiser(const Const<float>& scale, int32_t zero) {
+        equal("scale", int64_t(scale.count), 1), code("zero", zero);
+        const float one = scale.data[0];
+        if (!std::isfinite(one) || !(one > 0)) refuse("the scale is ", one, ", not a positive number");
     }
     void operator()(const DequantiseOp& op) {
         pointwise(op, DType::u8, DType::f32);
@@ -324,6 +277,7 @@ private:
         const Tensor &in = known(op.input, "the input"), &result = tensor(op.output, "the output");
         if (in.dtype != result.dtype) refuse("the input and the output are of two types");
         if (in.dtype == DType::f32) absent("a table of f32", op.table);
+        if (in.dtype == DType::i32) refuse("indices are not copied");
         table(op.table);
         size_t room = result.elements - written(op.output);
         for (const int32_t extent : op.extents) {
@@ -334,6 +288,66 @@ private:
         reach("the output", result, op.to, op.extents, op.to_strides);
         for (int i = 0; i < 6; ++i)
             if (op.extents[i] > 1 && op.to_strides[i] < 1) refuse("a stride of the output is ", op.to_strides[i]);
+    }
+    // Points [n, 3].
+    const Tensor& points(int32_t index, const char* what) {
+        const Tensor& given = known(index, what, DType::f32);
+        shape(given, {given.shape[0], 3}, what);
+        return given;
+    }
+    // Indices of as many points as `of` has rows, or fewer.
+    const Tensor& indices(int32_t index, const Tensor& of) {
+        const Tensor& given = known(index, "the index", DType::i32);
+        if (points_[size_t(index)] > of.shape[0])
+            refuse("the index is of ", points_[size_t(index)], " rows, the input has ", of.shape[0]);
+        return given;
+    }
+    void operator()(const FarthestOp& op) {
+        const int32_t all = points(op.input, "the input").shape[0];
+        const Tensor& result = out(op.output, DType::i32);
+        shape(result, {result.shape[0]}), within("the count", result.shape[0], 1, all);
+        points_[size_t(op.output)] = all;
+    }
+    void operator()(const NearestOp& op) {
+        const int32_t centres = points(op.input, "the input").shape[0], all = points(op.other, "other").shape[0];
+        const Tensor& result = out(op.output, DType::i32);
+        shape(result, {centres, result.shape.back()}), within("the count", result.shape.back(), 1, all);
+        if (op.radius) {
+            equal("the radius", int64_t(op.radius.count), 1);
+            if (const float r = op.radius.data[0]; !std::isfinite(r) || !(r > 0))
+                refuse("the radius is ", r, ", not a positive number");
+        }
+        points_[size_t(op.output)] = all;
+    }
+    void operator()(const TakeOp& op) {
+        const Tensor& in = known(op.input, "the input");
+        if (in.dtype == DType::i32) refuse("indices are not taken");
+        shape(in, {in.shape[0], in.shape.back()}, "the input");
+        const int64_t rows = int64_t(indices(op.index, in).elements);
+        shape(out(op.output, in.dtype), {rows, in.shape[1]});
+    }
+    void operator()(const RelativeOp& op) {
+        const Tensor& in = known(op.input, "the input", DType::f32);
+        shape(in, {in.shape[0], in.shape.back()}, "the input");
+        const Tensor& index = indices(op.index, in);
+        if (op.other != -1) {
+            const Tensor& other = known(op.other, "other", DType::f32);
+            shape(index, {index.shape[0], index.shape.back()}, "the index");
+            shape(other, {index.shape[0], in.shape[1]}, "other");
+        }
+        for (size_t i = 0; i < op.factors.count; ++i)
+            if (!std::isfinite(op.factors.data[i])) refuse("a factor is ", op.factors.data[i]);
+        const Tensor& result = out(op.output);
+        shape(result, {int64_t(index.elements), in.shape[1]});
+        if (result.dtype == DType::f32) return absent("the scale of an output of f32", op.scale);
+        if (result.dtype != DType::u8) refuse("the output is not u8 or f32");
+        quantiser(op.scale, op.zero);
+    }
+    void operator()(const HighestOp& op) {
+        const Tensor& in = known(op.input, "the input", DType::u8);
+        if (op.outer < 1 || op.length < 1 || op.inner < 1) refuse("an extent is not positive");
+        equal("the input", int64_t(in.elements), product({op.outer, op.length, op.inner}));
+        equal("the output", int64_t(out(op.output, DType::u8).elements), product({op.outer, op.inner}));
     }
     // Every element that is visited is one of the tensor.
     static void reach(const char* what, const Tensor& tensor, int64_t first, const int32_t extents[6],
@@ -365,6 +379,7 @@ private:
 
     const Program& program_;
     std::vector<size_t> written_;  // elements of each tensor
+    std::vector<int32_t> points_;  // of indices: below what they all are
 };
 
 }  // namespace

@@ -67,6 +67,11 @@ std::unique_ptr<Step> make_pointwise(const AddOp&, const Program&, const Kernels
 std::unique_ptr<Step> make_pointwise(const MulOp&, const Program&, const Kernels&);
 std::unique_ptr<Step> make_pointwise(const TableOp&, const Program&, const Kernels&);
 std::unique_ptr<Step> make_copy(const CopyOp&, const Program&, const Kernels&);        // copy.cpp
+std::unique_ptr<Step> make_pool(const HighestOp&, const Program&, const Kernels&);     // pool.cpp
+std::unique_ptr<Step> make_points(const FarthestOp&, const Program&, const Kernels&);  // neighbours.cpp
+std::unique_ptr<Step> make_points(const NearestOp&, const Program&, const Kernels&);
+std::unique_ptr<Step> make_points(const TakeOp&, const Program&, const Kernels&);
+std::unique_ptr<Step> make_points(const RelativeOp&, const Program&, const Kernels&);
 std::unique_ptr<Step> make_softmax(const SoftmaxOp&, const Program&, const Kernels&);  // copy.cpp
 
 }  // namespace shoestring
