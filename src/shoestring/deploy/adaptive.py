@@ -24,7 +24,7 @@ from shoestring.core.timeline import Turn
 from shoestring.deploy import shoe, signals
 from shoestring.deploy.governor import Governor
 from shoestring.deploy.prediction import Prediction, best, confident
-from shoestring.deploy.preprocess import decoded, preprocess
+from shoestring.deploy.preprocess import decoded, input_shape, preprocess
 from shoestring.deploy.runtimes import Session
 from shoestring.deploy.stages import Handed, Stage, open_stages
 
@@ -181,7 +181,7 @@ class Adaptive:
 
 @dataclass
 class _Frame:
-    """A frame on its way: its clock, its pixels, and what was made of them for each size."""
+    """A frame on its way: its clock, its pixels or points, and what was made of them for each size."""
 
     start: float
     image: Any
@@ -200,7 +200,7 @@ class _Frame:
 
     def prepared(self, spec: Mapping[str, Any]) -> tuple[np.ndarray, float]:
         """The input [1, ...] for `spec`, and the ms that took."""
-        key = tuple(spec.get("crop", ()))
+        key = tuple(input_shape(spec))
         if key not in self.made:
             begun = time.perf_counter()
             prepared = preprocess(spec, self.image)[None]
