@@ -46,7 +46,12 @@ from shoestring.train.loop import train
 from shoestring.train.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
-TESTS = ("tests/compress/slim", "tests/graph/test_sampling.py", "tests/pipeline/test_elastic_clouds.py")
+TESTS = (
+    "tests/compress/slim",
+    "tests/graph/test_sampling.py",
+    "tests/pipeline/test_drafts.py",
+    "tests/cli/test_fit_clouds.py",
+)
 SLIM = "w=0.25..1:n=0.5,1:r=0.125,0.25,0.5,1"
 BAR = 20.0
 
