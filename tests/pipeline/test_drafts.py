@@ -60,7 +60,8 @@ def test_a_draft_is_dense_and_in_8_bits(original: Original) -> None:
 def test_a_limit_is_in_milliseconds(original: Original, timed: dict, tmp_path: Path) -> None:
     graph = draft(original)
     asked = {
-        text: limit_ms(request(text, tmp_path), original, graph, "x") for text in ("", "latency<=3ms", "latency<=0.5x")
+        text: limit_ms(request(text, tmp_path), original, lambda: graph, "x")
+        for text in ("", "latency<=3ms", "latency<=0.5x")
     }
     assert list(asked.values()) == [float("inf"), 3.0, 5.0]
 

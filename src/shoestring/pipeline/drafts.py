@@ -1,5 +1,7 @@
 """Drafts: networks in 8 bits for their speed only, and what they tell before anything is trained."""
 
+from collections.abc import Callable
+
 import numpy as np
 from onnx import ModelProto
 
@@ -22,15 +24,15 @@ def draft(network: Original) -> ModelProto:
     return calibrate(network.graph, network.noise(), precisions).build()
 
 
-def limit_ms(request: Request, original: Original, beside: ModelProto, runtime: str) -> float:
+def limit_ms(request: Request, original: Original, beside: Callable[[], ModelProto], runtime: str) -> float:
     """The budget's limit on latency, infinite without one; a share of the original's, which is timed in turns with the
-    draft `beside`."""
+    draft that `beside` makes."""
     limit = request.budget.get("latency")
     if limit is None:
         return np.inf
     if not limit.relative:
         return limit.value
-    _, before = against({"draft": (beside, runtime)}, original.graph, request.threads)
+    _, before = against({"draft": (beside(), runtime)}, original.graph, request.threads)
     return limit.value * before
 
 
@@ -56,4 +58,4 @@ def refusal(original: Original, views: Views, request: Request, sparse: bool) ->
     small = draft(remade(original, plain(views, views.space.smallest_of_full_inputs, original.noise())))
     runtime = request.runtime or fastest(small, request.threads)
     least = milliseconds({"smallest": (small, runtime)}, request.threads)["smallest"]
-    return unmet(request, least) if least > _SLACK * limit_ms(request, original, small, runtime) else None
+    return unmet(request, least) if least > _SLACK * limit_ms(request, original, lambda: small, runtime) else None

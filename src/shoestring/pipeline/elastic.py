@@ -91,7 +91,7 @@ def _candidate(original: Original, elastic: Elastic, shape: Shape, samples: Samp
 def choose(found: Sequence[Candidate], original: Original, request: Request, runtime: str) -> list[Candidate]:
     """The points, cheapest first. The richest takes inputs of full size, so that it can be compared with the original;
     a limit on latency is what the richest may take. Raises NotMet where none is within it."""
-    most = limit_ms(request, original, _draft(found[0]), runtime) if request.budget.get("latency") else np.inf
+    most = limit_ms(request, original, lambda: _draft(found[0]), runtime)
     full = [one for one in found if one.network.input == original.input]
     if not (within := [one for one in full if one.ms <= most]):
         raise unmet(request, min(one.ms for one in full))
