@@ -192,6 +192,20 @@ def test_what_has_not_begun_when_time_is_up_never_does(ladder: Callable[..., Ada
     assert session.threads == []  # type: ignore[attr-defined]
 
 
+def test_a_frame_is_prepared_once_for_each_size() -> None:
+    """Of a photograph, and of a point cloud, which has no sides but a number of points."""
+    clouds = {"kind": "points", "points": 8, "centre": "mean", "scale": "sphere", "up": "y"}
+    points = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    for given, specs, shapes in (
+        (points, (clouds, {**clouds, "points": 4}), [(1, 8, 3), (1, 4, 3)]),
+        (PHOTOGRAPH, (SPEC, {**SPEC, "crop": [4, 4]}), [(1, 3, 8, 8), (1, 3, 4, 4)]),
+    ):
+        frame = Frame(0.0, given, {})
+        made = [frame.prepared(spec)[0] for spec in specs]
+        assert [x.shape for x in made] == shapes
+        assert all(frame.prepared(spec)[0] is x for spec, x in zip(specs, made, strict=True))
+
+
 @pytest.mark.parametrize("net", [False, True])
 def test_what_is_safe_changes_no_thread(ladder: Callable[..., Adaptive], net: bool) -> None:
     """A chain that is in time by either tail runs where it was called; over a net its later stages do not."""

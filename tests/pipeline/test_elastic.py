@@ -15,7 +15,7 @@ from shoestring.core.budget import Budget
 from shoestring.core.errors import NotMet
 from shoestring.core.quality import distance
 from shoestring.deploy.normal_form import violations
-from shoestring.pipeline import elastic
+from shoestring.pipeline import drafts, elastic
 from shoestring.pipeline.elastic import Candidate, candidates, choose
 from shoestring.pipeline.elastic_training import trained
 from shoestring.pipeline.original import Original
@@ -93,7 +93,7 @@ def test_the_richest_takes_full_inputs_and_the_cheapest_is_the_fastest() -> None
 def test_a_limit_is_what_the_richest_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [str(c.shape) for c in choose(FOUND, WHOLE, request("latency<=3.5ms", 2), "x")] == ["w=0.25", "w=0.75"]
     monkeypatch.setattr(elastic, "_draft", lambda network: None)
-    monkeypatch.setattr(elastic, "against", lambda graphs, original, threads: ({}, 10.0))
+    monkeypatch.setattr(drafts, "against", lambda graphs, original, threads: ({}, 10.0))
     assert [str(c.shape) for c in choose(FOUND, WHOLE, request("latency<=0.25x", 2), "x")] == ["w=0.25", "w=0.5"]
     with pytest.raises(NotMet, match=r"^budget: latency<=0.5ms cannot be met by this ladder; latency<=1ms would do"):
         choose(FOUND, WHOLE, request("latency<=0.5ms"), "x")

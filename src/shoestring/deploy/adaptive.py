@@ -24,7 +24,7 @@ from shoestring.core.timeline import Turn
 from shoestring.deploy import shoe, signals
 from shoestring.deploy.governor import Governor
 from shoestring.deploy.prediction import Prediction, best, confident
-from shoestring.deploy.preprocess import decoded, preprocess
+from shoestring.deploy.preprocess import decoded, input_shape, preprocess
 from shoestring.deploy.runtimes import Session
 from shoestring.deploy.stages import Handed, Stage, open_stages
 
@@ -181,7 +181,7 @@ class Adaptive:
 
 @dataclass
 class _Frame:
-    """A frame on its way: its clock, its pixels, and what was made of them for each size."""
+    """A frame on its way: its clock, its pixels or points, and what was made of them for each size."""
 
     start: float
     image: Any
@@ -200,7 +200,7 @@ class _Frame:
 
     def prepared(self, spec: Mapping[str, Any]) -> tuple[np.ndarray, float]:
         """The input [1, ...] for `spec`, and the ms that took."""
-        key = tuple(spec.get("crop", ()))
+        key = tuple(input_shape(spec))
         if key not in self.made:
             begun = time.perf_counter()
             prepared = preprocess(spec, self.image)[None]
@@ -229,11 +229,12 @@ def _expected(points: Ladder, stages: Mapping[int, Stage], runtime: str) -> list
     """Milliseconds of each point's networks here: a few runs in turns, the quickest of each. Where the file's own
     figures are of this runtime, none is further from them than `_TRUST`, relative to the others."""
     own = dict.fromkeys(stages, math.inf)
+    noise = {point: _noise(stage) for point, stage in stages.items() if points[point].after is None}
     for _ in range(1 + _WARM_RUNS):
         handed: dict[int, Mapping[str, np.ndarray]] = {}
         for point, stage in stages.items():
             before = points[point].after
-            given: Any = handed[before] if before is not None else _zeros(stage)
+            given: Any = handed[before] if before is not None else noise[point]
             begun = time.perf_counter()
             handed[point] = stage(given)[1]
             own[point] = min(own[point], 1000 * (time.perf_counter() - begun))
@@ -247,9 +248,10 @@ def _expected(points: Ladder, stages: Mapping[int, Stage], runtime: str) -> list
     return [min(max(ms, value / _TRUST), value * _TRUST) for ms, value in pairs]
 
 
-def _zeros(stage: Stage) -> np.ndarray:
+def _noise(stage: Stage) -> np.ndarray:
+    """An input to time on. Points that are all one would be neighbours in no time."""
     spec = stage.session.inputs[0]
-    return np.zeros(spec.shape, spec.dtype)
+    return np.random.default_rng(0).standard_normal(spec.shape).astype(spec.dtype)
 
 
 def _number(value: Any) -> float | None:

@@ -8,11 +8,9 @@ import torch
 from onnx import ModelProto
 from torch import fx, nn
 
-from shoestring.compress import int8
 from shoestring.compress.slim.network import resized
 from shoestring.compress.slim.space import Shape
 from shoestring.compress.slim.views import sides
-from shoestring.core.errors import NotMet
 from shoestring.core.grid import Grid
 from shoestring.core.quality import distance
 from shoestring.core.rungs import pareto, rungs
@@ -21,13 +19,13 @@ from shoestring.deploy.learned import realise
 from shoestring.graph.fold import fold
 from shoestring.graph.inventory import inventory
 from shoestring.graph.settle import batches
+from shoestring.pipeline.drafts import draft, limit_ms, unmet
 from shoestring.pipeline.elastic_training import Elastic
 from shoestring.pipeline.original import Original, remade
-from shoestring.pipeline.post_training import calibrate
 from shoestring.pipeline.receipt import Progress
 from shoestring.pipeline.request import Request
 from shoestring.pipeline.samples import Samples
-from shoestring.pipeline.stopwatch import against, fastest, milliseconds
+from shoestring.pipeline.stopwatch import fastest, milliseconds
 
 _SECONDS = 0.25  # of timing a candidate
 
@@ -93,35 +91,19 @@ def _candidate(original: Original, elastic: Elastic, shape: Shape, samples: Samp
 def choose(found: Sequence[Candidate], original: Original, request: Request, runtime: str) -> list[Candidate]:
     """The points, cheapest first. The richest takes inputs of full size, so that it can be compared with the original;
     a limit on latency is what the richest may take. Raises NotMet where none is within it."""
-    most = _limit(found[0], original, request, runtime)
+    most = limit_ms(request, original, lambda: _draft(found[0]), runtime)
     full = [one for one in found if one.network.input == original.input]
     if not (within := [one for one in full if one.ms <= most]):
-        least = min(one.ms for one in full)
-        limit = request.budget.get("latency")
-        raise NotMet(f"budget: {limit} cannot be met by this ladder; latency<={least:.3g}ms would do")
+        raise unmet(request, min(one.ms for one in full))
     top = within[pareto([one.ms for one in within], [one.kept for one in within])[-1]]
     ordered = [*(one for one in found if one.ms < top.ms and one.kept < top.kept), top]
     picked = rungs([one.ms for one in ordered], [one.kept for one in ordered], request.ladder)
     return [ordered[index] for index in picked]
 
 
-def _limit(largest: Candidate, original: Original, request: Request, runtime: str) -> float:
-    limit = request.budget.get("latency")
-    if limit is None:
-        return np.inf
-    if not limit.relative:
-        return limit.value
-    _, before = against({"largest": (_draft(largest), runtime)}, original.graph, request.threads)
-    return limit.value * before
-
-
 def _draft(one: Candidate) -> ModelProto:
-    """In 8 bits, for its speed only; as it is where its grids were learned."""
-    network = one.network
-    if one.learnt is not None:
-        return network.graph
-    precisions = int8.precisions(network.of_kinds(int8.CARD.kinds))
-    return calibrate(network.graph, network.noise(), precisions).build()
+    """As it is where its grids were learned."""
+    return draft(one.network) if one.learnt is None else one.network.graph
 
 
 @torch.no_grad()

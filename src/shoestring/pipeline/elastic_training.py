@@ -17,6 +17,7 @@ from shoestring.core.pattern import BlockPattern
 from shoestring.graph.masks import hold
 from shoestring.pipeline.asked import Asked, asked
 from shoestring.pipeline.costs import Prices, costs
+from shoestring.pipeline.drafts import refusal
 from shoestring.pipeline.following import Place, follow
 from shoestring.pipeline.learned import fitting
 from shoestring.pipeline.original import Original
@@ -89,7 +90,8 @@ def multiple(settings: Mapping[str, Setting]) -> int:
 
 def trained(original: Original, samples: Samples, request: Request, report: Progress) -> Elastic | None:
     """The elastic network, trained by the recipe, of which stages have equal parts; without one, as it is cut out of
-    the original. None in a process that only helped to train. Raises BadInput."""
+    the original. None in a process that only helped to train. Raises BadInput, and NotMet for a limit on latency that
+    is out of reach."""
     if original.model is None:
         raise BadInput(f"{original.name}: --ladder works on torch modules; give the torch model as module:factory")
     given = company(original, request.methods)
@@ -100,6 +102,7 @@ def trained(original: Original, samples: Samples, request: Request, report: Prog
         space = replace(space, side=space.side[:1])
     settings = given.zeros.settings(original) if given.zeros else {}
     views = Views(original.model, space, multiple(settings))
+    _require_reachable(original, views, request, given.zeros is not None)
     recipe = request.recipe and replace(request.recipe, epochs=request.recipe.epochs / (1 + bool(given.bits)))
     way = _Way(original, samples, request, report, {NAME: str(views.space)})
 
@@ -124,6 +127,14 @@ def trained(original: Original, samples: Samples, request: Request, report: Prog
     leads = way.go(slimming, given.bits.method.CARD.name, settings, recipe and fitting(recipe, bits))
     slimming.freeze()
     return Elastic(slimming, pruned, settings) if leads else None
+
+
+def _require_reachable(original: Original, views: Views, request: Request, sparse: bool) -> None:
+    """Raises what one process finds in all of them."""
+    world = join()
+    found = world.told(refusal(original, views, request, sparse) if world.leader else None)
+    if found is not None:
+        raise found
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ from shoestring.compress.magnitude import apply as pruned
 from shoestring.compress.magnitude import parse as zeros
 from shoestring.compress.slim.network import Slimming, apply, beside, divergence, plain, resized
 from shoestring.compress.slim.space import Shape, parse
-from shoestring.compress.slim.views import Views
+from shoestring.compress.slim.views import Views, sides
+from shoestring.deploy.preprocess import at_size, preprocess
 from shoestring.graph.capture import capture
+from shoestring.models.point_mlp import Stage
 
 SHAPE = (3, 16, 16)
 
@@ -124,6 +126,43 @@ def test_sizes() -> None:
     half = resized(x, (3, 32, 32), 0.5)
     assert half.shape == (2, 3, 16, 16)
     assert half.mean() == pytest.approx(float(x.mean()), abs=0.02)
+
+
+@pytest.mark.parametrize("side", [0.5, 0.25, 0.3])
+def test_points_are_those_that_a_deployed_network_is_shown(side: float) -> None:
+    """Of a cloud of as many points as the large one takes, along the curve."""
+    spec = {"kind": "points", "points": 128, "centre": None, "scale": None, "up": "y"}
+    cloud = np.random.default_rng(0).normal(size=(128, 3)).astype(np.float32)
+    given = torch.from_numpy(preprocess(spec, cloud)[None])
+    target = sides((128, 3), side)
+    assert target[0] < 128
+    found = resized(given, (128, 3), side)
+    np.testing.assert_array_equal(found[0].numpy(), preprocess(at_size(spec, target), cloud))
+    assert resized(given, (128, 3), 1.0) is given
+
+
+def test_a_step_of_clouds_trains_fewer_points_on_the_same_weights() -> None:
+    class Cloud(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stage, self.head = Stage(3, 32, 32, 8, 1), nn.Linear(32, 5)
+
+        def forward(self, xyz: torch.Tensor) -> torch.Tensor:
+            return self.head(self.stage(xyz, xyz.transpose(1, 2).unsqueeze(3))[1].amax((2, 3)))
+
+    torch.manual_seed(0)
+    slimming = apply(capture(Cloud(), (32, 3)), parse("w=1:d=0:n=0.5,1:r=0.5,1"))
+    slimming.on_step(0.0)  # points and neighbours are there from the start
+    x = torch.randn(4, 32, 3)
+    wide = slimming.model.train()(x)
+    view, large = slimming.views.at(Shape(1, 0, 0, 0.5, 0.5)), dict(slimming.views.gm.named_parameters())
+    small = torch.func.functional_call(view.gm.train(), view.weights(large), (x[:, 1::2],))
+    least = functional.kl_div(small.log_softmax(1), wide.detach().softmax(1), reduction="batchmean")
+    found = slimming.penalty()
+    assert isinstance(found, torch.Tensor)
+    assert found.detach() >= least.detach() > 0
+    found.backward()
+    assert all(parameter.grad is not None for parameter in large.values())
 
 
 def test_a_narrow_one_sees_the_masks_of_the_wide_one_and_nothing_behind_them_learns() -> None:

@@ -12,7 +12,9 @@ from shoestring.compress.slim.space import Shape, Space, parse
 from shoestring.compress.slim.views import Views, rings_of, sides
 from shoestring.core.errors import BadInput
 from shoestring.graph.capture import capture
+from shoestring.graph.sampling import counts
 from shoestring.models.cifar_resnet import CifarResNet
+from shoestring.models.point_mlp import Stage
 
 SHAPE = (3, 16, 16)
 
@@ -109,7 +111,7 @@ def test_gradients_reach_the_part_and_nothing_else(views: Views) -> None:
 
 
 def test_what_the_network_does_not_have_leaves_the_space(views: Views) -> None:
-    assert views.space == Space((1.0, 0.5), (0, 1), (0, 1, 2), (1.0, 0.5))
+    assert views.space == Space((1.0, 0.5), (0, 1), (0, 1, 2), (1.0, 0.5), (1.0,))
     other = Views(capture(Net(), SHAPE), parse("d=5:k=9:w=0.99,0.5"))
     assert (other.space.depth, other.space.kernel, other.space.width) == ((0, 1, 2), (0, 1, 2), (1.0, 0.5))
 
@@ -121,6 +123,8 @@ def test_input_sizes_that_do_not_fit() -> None:
     assert sides((3, 224, 160), 0.75) == (3, 168, 120)
     assert sides((3, 32, 32), 0.1) == (3, 8, 8)
     assert sides((5,), 0.5) == (5,)
+    assert [sides((1024, 3), side) for side in (1, 0.3, 0.001)] == [(1024, 3), (304, 3), (16, 3)]
+    assert sides((12, 3), 0.5) == (12, 3)
 
 
 def test_nothing_that_can_be_smaller_is_refused() -> None:
@@ -181,3 +185,67 @@ def test_numbers_survive_large_weights() -> None:
     part = views.at(Shape(0.5)).parts["2.weight"]
     assert part == (slice(0, 520), slice(0, 2**13))
     assert np.prod([2**14, 1040]) > 2**24
+
+
+class Clouds(nn.Module):
+    """Two stages of PointMLP: points are sampled, and what is around each is looked at."""
+
+    def __init__(self, width: int = 16, points: int = 64, near: int = 8) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, width, 1)
+        first = Stage(width, 2 * width, points, near, 1)
+        self.stages = nn.ModuleList([first, Stage(2 * width, 2 * width, points // 2, near, 1)])
+        self.head = nn.Linear(4 * width, 5)
+
+    def forward(self, xyz: Tensor) -> Tensor:
+        x = self.embed(xyz.transpose(1, 2).unsqueeze(3)).relu()
+        for stage in self.stages:
+            xyz, x = stage(xyz, x)
+        return self.head(torch.cat([x.amax((2, 3)), x.mean((2, 3))], 1))
+
+
+@pytest.fixture(scope="module")
+def clouds() -> Views:
+    torch.manual_seed(0)
+    net = Clouds()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 2.0)
+    return Views(capture(net, (64, 3)), parse("w=0.5,1:d=1:n=0.1,0.5,1:r=0.25,0.5,1"), 4)
+
+
+def test_a_space_of_points_and_neighbours(clouds: Views) -> None:
+    assert clouds.space == Space((1.0, 0.5), (0, 1), (0,), (1.0, 0.5, 0.25), (1.0, 0.5))  # 0.1 would be as 0.5: four
+    assert not clouds.fixed
+
+
+@pytest.mark.parametrize("shape", [Shape(), Shape(0.5), Shape(side=0.5), Shape(0.5, 0, 0, 0.5, 0.5)], ids=str)
+def test_the_same_as_a_network_built_for_fewer_points(clouds: Views, shape: Shape) -> None:
+    points, view = int(64 * shape.side), clouds.at(shape)
+    net = Clouds(int(16 * shape.width), points, int(8 * shape.near)).eval()
+    for own, full in zip(net.stages, Clouds().stages, strict=True):
+        own.nearness = full.nearness  # a constant of the graph; a batch norm stands behind it
+    net.load_state_dict(view.gm.state_dict() | view.weights(dict(clouds.gm.named_parameters())))
+    x = torch.randn(2, points, 3, generator=torch.Generator().manual_seed(1))
+    weights = view.weights(dict(clouds.gm.named_parameters()))
+    found = torch.func.functional_call(view.gm.eval(), weights, (x,))
+    torch.testing.assert_close(found, net(x), rtol=1e-4, atol=1e-5)
+    joined = {name for name, part in view.parts.items() if not isinstance(part, tuple)}
+    assert joined == ({"head.weight"} if shape.width < 1 else set())  # maximum and mean: the first of each
+
+
+def test_points_and_neighbours_carry_no_weights(clouds: Views) -> None:
+    few, all_of_them = clouds.at(Shape(0.5, 0, 0, 0.25, 0.5)), clouds.at(Shape(0.5))
+    assert few.parts is all_of_them.parts
+    theirs = dict(all_of_them.gm.named_parameters())
+    assert all(value is theirs[name] for name, value in few.gm.named_parameters())
+    own, others = (dict(view.gm.named_buffers()) for view in (few, all_of_them))
+    assert not any(value is others[name] for name, value in own.items())
+    assert list(counts(few.gm).values()) == [8, 4, 4, 4]
+    assert list(counts(all_of_them.gm).values()) == [32, 8, 16, 8]
+    assert few is clouds.at(Shape(0.5, 0, 0, 0.25, 0.5))
+
+
+def test_a_network_that_takes_so_many_points_only() -> None:
+    flat = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 16), nn.Flatten(), nn.Linear(512, 10))
+    assert Views(capture(flat, (32, 3)), parse("w=0.5,1:r=0.5,1:n=0.5,1")).space.side == (1.0,)

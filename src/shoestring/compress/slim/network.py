@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from shoestring.compress.method import Applied
 from shoestring.compress.slim.space import Shape, Space
-from shoestring.compress.slim.views import MULTIPLE, View, Views, sides
+from shoestring.compress.slim.views import MULTIPLE, View, Views, is_cloud, sides, twin
 from shoestring.graph.settle import batches, norms_of, settle
 
 DRAWN = 2  # networks a step, between the largest and the smallest
@@ -76,7 +76,7 @@ class Slimming(Applied):
             if shape == self.views.space.largest:
                 continue
             view = self.views.at(shape)
-            small = _twin(view.gm)
+            small = twin(view.gm)  # parameters are filled in whenever it runs
             if (found := self.beside.within(small, view.take)) is None:
                 break
             self._within[shape] = found
@@ -191,10 +191,15 @@ def divergence(outputs: Tensor, target: Tensor) -> Tensor:
 
 
 def resized(x: Tensor, shape: tuple[int, ...], side: float) -> Tensor:
-    """Inputs [B, C, H, W] at a share of their size; `shape`: of the full one."""
+    """Inputs [B, C, H, W] at a share of their size, or so many of the points of [B, N, 3]: one from the middle of each
+    equal part of the rows, which lie along a curve through the cloud (`deploy.cloud_spec.ordered`). `shape`: of the
+    full one."""
     target = sides(shape, side)
     if target == tuple(x.shape[1:]):
         return x
+    if is_cloud(shape):
+        places = (torch.arange(target[0], dtype=torch.float64) + 0.5) * (x.shape[1] / target[0])
+        return x[:, places.long().to(x.device)]
     return functional.interpolate(x, target[1:], mode="bilinear", antialias=True, align_corners=False)
 
 
@@ -214,8 +219,3 @@ def _settled(small: fx.GraphModule, view: View, weights: Mapping[str, Tensor], i
 
 def _tensors(inputs: Sequence[np.ndarray]) -> Iterator[Tensor]:
     return (torch.from_numpy(batch) for batch in batches(inputs))
-
-
-def _twin(gm: fx.GraphModule) -> fx.GraphModule:
-    """A copy that has the same parameters: they are filled in whenever it runs."""
-    return copy.deepcopy(gm, {id(value): value for value in gm.parameters()})

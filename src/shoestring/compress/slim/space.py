@@ -18,51 +18,63 @@ _WIDTHS = (0.25, 0.35, 0.5, 0.6, 0.75, 0.85, 1.0)  # that a range is filled with
 class Shape:
     """One network of the space. `width`: the share of channels that stays, of all that can go. `depth`: residual blocks
     left out at the end of each stage. `kernel`: rings cut off depthwise kernels. `side`: of the input as a share of the
-    full one."""
+    full one; of a point cloud the share of its points. `near`: the share of the neighbours that are looked at."""
 
     width: float = 1.0
     depth: int = 0
     kernel: int = 0
     side: float = 1.0
+    near: float = 1.0
 
     def __str__(self) -> str:
         told = [f"w={self.width:g}", *[f"d={self.depth}"] * bool(self.depth), *[f"k={self.kernel}"] * bool(self.kernel)]
-        return ":".join([*told, *[f"r={self.side:g}"] * (self.side != 1)])
+        told += [*[f"n={self.near:g}"] * (self.near != 1), *[f"r={self.side:g}"] * (self.side != 1)]
+        return ":".join(told)
 
 
 @dataclass(frozen=True)
 class Space:
-    """What each of the four may be, the full one first."""
+    """What each of the five may be, the full one first."""
 
     width: tuple[float, ...] = (1.0, 0.75, 0.5, 0.35, 0.25)
     depth: tuple[int, ...] = (0, 1)
     kernel: tuple[int, ...] = (0, 1)
     side: tuple[float, ...] = (1.0, 0.75)
+    near: tuple[float, ...] = (1.0, 0.5)
 
     def __str__(self) -> str:
-        parts = zip("wdkr", (self.width, self.depth, self.kernel, self.side), strict=True)
+        parts = list(zip("wdkrn", self.axes, strict=True))
+        if self.near == (1.0,):  # most networks know no neighbours
+            parts.pop()
         return ":".join([NAME, *(f"{letter}={','.join(f'{v:g}' for v in values)}" for letter, values in parts)])
 
     @property
+    def axes(self) -> tuple[tuple[Any, ...], ...]:
+        """In the order of a `Shape`."""
+        return self.width, self.depth, self.kernel, self.side, self.near
+
+    @property
     def largest(self) -> Shape:
-        return Shape(self.width[0], self.depth[0], self.kernel[0], self.side[0])
+        return Shape(*(values[0] for values in self.axes))
 
     @property
     def smallest(self) -> Shape:
-        return Shape(self.width[-1], self.depth[-1], self.kernel[-1], self.side[-1])
+        return Shape(*(values[-1] for values in self.axes))
+
+    @property
+    def smallest_of_full_inputs(self) -> Shape:
+        return replace(self.smallest, side=self.side[0])
 
     def __iter__(self) -> Iterator[Shape]:
-        return starmap(Shape, product(self.width, self.depth, self.kernel, self.side))
+        return starmap(Shape, product(*self.axes))
 
     def drawn(self, draw: Callable[[int], int]) -> Shape:
         """One at random; `draw(n)` gives a number below n."""
-        places = (draw(len(values)) for values in (self.width, self.depth, self.kernel, self.side))
-        width, depth, kernel, side = places
-        return Shape(self.width[width], self.depth[depth], self.kernel[kernel], self.side[side])
+        return Shape(*(values[draw(len(values))] for values in self.axes))
 
     def opened(self, progress: float) -> "Space":
-        """What is trained after this share of a run: input sizes and kernels from the start, then depths, then widths,
-        the mildest of each first (progressive shrinking: arXiv 1908.09791, section 3.3)."""
+        """What is trained after this share of a run: input sizes, kernels and neighbours from the start, then depths,
+        then widths, the mildest of each first (progressive shrinking: arXiv 1908.09791, section 3.3)."""
         depth, width = (min(1.0, max(0.0, (progress - begin) / _OPENS)) for begin in (0.0, _OPENS))
         return replace(self, depth=_part(self.depth, depth), width=_part(self.width, width))
 
@@ -77,13 +89,14 @@ def _part(values: tuple[T, ...], share: float) -> tuple[T, ...]:
 def parse(text: str) -> Space:
     """What follows `slim:`: words separated by `:`, each kind once. `w=0.25..1` or `w=1,0.5,0.25` (shares of channels),
     `d=2` (up to so many blocks of each stage left out), `k=1` (up to so many rings of kernels), `r=0.5,0.75,1` (input
-    sizes as shares). What is not said is as by default; `w=1`, `d=0` and such leave it alone. Raises BadInput."""
+    sizes as shares; of a point cloud, of its points), `n=0.5,1` (shares of neighbours). What is not said is as by
+    default; `w=1`, `d=0` and such leave it alone. Raises BadInput."""
     found: dict[str, Any] = {}
     for word in filter(None, text.split(":")):
         letter, equals, values = word.partition("=")
-        axis = {"w": "width", "d": "depth", "k": "kernel", "r": "side"}.get(letter)
+        axis = {"w": "width", "d": "depth", "k": "kernel", "r": "side", "n": "near"}.get(letter)
         if axis is None or not equals:
-            raise BadInput(f"slim: cannot read {word!r}; write w=0.25..1, d=1, k=1, r=0.75,1, separated by colons")
+            raise BadInput(f"slim: cannot read {word!r}; write w=0.25..1, d=1, k=1, r=0.75,1, n=0.5,1, colons between")
         if axis in found:
             raise BadInput(f"slim: {text!r} says {letter}= twice; write it once")
         found[axis] = _counts(letter, values) if axis in ("depth", "kernel") else _shares(letter, values)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -18,6 +18,7 @@ from shoestring.graph.dependencies import trace
 from shoestring.graph.importance import energies, importance
 from shoestring.graph.permute import movable, permuted, same
 from shoestring.graph.residual import leave_out, stages
+from shoestring.graph.sampling import counts, fewer
 from shoestring.graph.surgery import unchanged, without
 
 MULTIPLE = 8  # of widths: what vectors and blocks of every runtime here fit into
@@ -65,11 +66,18 @@ class Views:
         self._known: dict[Shape, View] = {}
 
     def at(self, shape: Shape) -> View:
-        """Made once for each shape; input sizes are no matter of weights."""
-        key = Shape(shape.width, shape.depth, shape.kernel)
+        """Made once for each shape. Input sizes and neighbours are no matter of weights; where points are sampled, they
+        are one of the graph."""
+        clouds = is_cloud(self.shape)
+        base = Shape(shape.width, shape.depth, shape.kernel)
+        key = replace(base, side=shape.side, near=shape.near) if clouds else base
         if key not in self._known:
-            self._known[key] = self._made(key)
+            self._known[key] = self._made(key) if key == base else self._fewer(self.at(base), key)
         return self._known[key]
+
+    def _fewer(self, base: View, shape: Shape) -> View:
+        """`base` with fewer points and neighbours; its parameters are the same ones."""
+        return View(fewer(twin(base.gm), sides(self.shape, shape.side)[0], shape.near), base.parts)
 
     def holding(self, gm: fx.GraphModule) -> "Views":
         """The same networks inside of `gm`: this large one with other weights."""
@@ -87,7 +95,7 @@ class Views:
             _crop(small, shape.kernel)
         full = dict(self.gm.named_parameters())
         parts = {name: _part(value, full[name].shape) for name, value in small.named_parameters()}
-        return View(reshaped(small.float()), parts)
+        return View(reshaped(small.float().eval()), parts)  # dropout would draw
 
     def _removal(self, share: float, asked: list[Group]) -> dict[Place, np.ndarray]:
         found: dict[Place, list[np.ndarray]] = {}
@@ -124,6 +132,7 @@ class Views:
             tuple(depth for depth in space.depth if depth <= most),
             tuple(kernel for kernel in space.kernel if kernel <= rings),
             tuple(side for side in space.side if side == 1 or smaller_at(self.gm, side)),
+            self._near(space.near),
         )
         if len(list(held)) == 1:
             raise BadInput(
@@ -133,27 +142,54 @@ class Views:
             )
         return held
 
+    def _near(self, asked: tuple[float, ...]) -> tuple[float, ...]:
+        """Those that leave different numbers of neighbours."""
+        found: dict[tuple[int, ...], float] = {}
+        for near in asked if is_cloud(self.shape) else asked[:1]:
+            small = self.gm if near == 1 else smaller(self.gm, self.shape, near)
+            if small is not None:
+                found.setdefault(tuple(counts(small).values()), near)
+        return tuple(found.values())
+
+
+def is_cloud(shape: tuple[int, ...]) -> bool:
+    """Whether inputs of this shape are points x 3."""
+    return len(shape) == 2 and shape[1] == 3
+
+
+def twin(gm: fx.GraphModule) -> fx.GraphModule:
+    """A copy that has the same parameters."""
+    return copy.deepcopy(gm, {id(value): value for value in gm.parameters()})
+
 
 def sides(shape: tuple[int, ...], side: float) -> tuple[int, ...]:
     """The input's shape at a share of its size: channels as they are, each side the nearest multiple of 4, at least
-    8 (or what it is, if that is less)."""
+    8; the points of a cloud the nearest multiple of 8, at least 16 (or what it is, if that is less)."""
+    if side != 1 and is_cloud(shape):
+        return min(shape[0], max(16, 8 * round(shape[0] * side / 8))), 3
     if side == 1 or len(shape) != 3:
         return shape
     return (shape[0], *(min(size, max(8, 4 * round(size * side / 4))) for size in shape[1:]))
 
 
-@torch.no_grad()
 def smaller_at(gm: fx.GraphModule, side: float) -> bool:
     """Whether a network takes smaller inputs at this share of their size, and gives outputs of the same shape."""
     full = captured_shape(gm)
-    shape, value = sides(full, side), next(gm.parameters())
-    if shape == full:
-        return False
+    shape = sides(full, side)
+    return shape != full and smaller(gm, shape) is not None
+
+
+@torch.no_grad()
+def smaller(gm: fx.GraphModule, shape: tuple[int, ...], near: float = 1.0) -> fx.GraphModule | None:
+    """The network for inputs of `shape`, with the same parameters, looking at this share of its neighbours; None where
+    it does not run on them or gives outputs of another shape."""
+    full, value = captured_shape(gm), next(gm.parameters())
     try:
-        outputs = [gm.eval().forward(value.new_zeros(1, *own)) for own in (full, shape)]
+        small = fewer(twin(gm), shape[0], near) if is_cloud(full) else gm
+        outputs = [one.eval().forward(value.new_zeros(1, *own)) for one, own in ((gm, full), (small, shape))]
     except Exception:  # whatever a network's code raises on shapes that do not fit
-        return False
-    return bool(outputs[0].shape == outputs[1].shape)
+        return None
+    return small if outputs[0].shape == outputs[1].shape else None
 
 
 def rings_of(module: nn.Module) -> int:
