@@ -1,6 +1,9 @@
 """Pruning as a stage of fit: trained zeros are exact in the file, under 8 bits and fewer; trails, and going on."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -367,3 +370,18 @@ def test_channels_then_kernels(fitting, monkeypatch) -> None:
     assert codes(done)[DEPTHWISE[0]].shape == (8, 1, 2, 2)
     told = shoe.read(done.path).provenance["methods"][DEPTHWISE[0]]
     assert [part.partition(":")[0] for part in told.split(", ")] == ["channels", "structured", "int8"]
+
+
+def test_two_processes_train_every_method(tmp_path: Path) -> None:
+    """Who only helps goes on with the next method, where the first would otherwise wait for it."""
+    program = Path(__file__).with_name("shaping_on.py")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(program.parents[2] / "src"), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, *launcher, str(program), str(tmp_path), "magnitude:4x1@50%", "lsq+:w4a8"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "made-1.onnx").read_bytes() == b""
+    graph = onnx.load(tmp_path / "made-0.onnx")
+    assert violations(graph) == []
+    assert FOUR.sparsity(weights(graph)["2"]) >= 0.5

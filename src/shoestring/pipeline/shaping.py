@@ -64,13 +64,14 @@ def shape(
     state = Pruned(original)
     if how.start is not None and not any(step.method.CARD.prunes for step in asked):
         raise BadInput(f"--from: {how.start} holds zeros for a method that prunes; add --method, as it was made with")
-    for step in map(partial(_snapped, how), asked):
+    for index, step in enumerate(map(partial(_snapped, how), asked)):
+        on = more or index + 1 < len(asked)
         trained = how.recipe is not None or more or how.start is not None
         if state.original.model is None and step.method.CARD.decomposes and not trained:
             state = _in_graph(state, samples, step, how, report)
         elif trained or not step.method.CARD.prunes or step.method.CARD.trains:
-            shaped = _in_modules(original, state, samples, step, how, report)
-            if shaped is None:
+            shaped, leads = _in_modules(original, state, samples, step, how, report)
+            if not leads and not on:
                 return None
             state = shaped
         else:
@@ -125,8 +126,8 @@ def _device(how: Shaping) -> Device:
 
 def _in_modules(
     original: Original, state: Pruned, samples: Samples, step: Asked, how: Shaping, report: Progress
-) -> Pruned | None:
-    """`state` after one more method, applied to the torch model and trained."""
+) -> tuple[Pruned, bool]:
+    """`state` after one more method, applied to the torch model and trained; whether this process leads."""
     card, settings, student = step.method.CARD, step.settings(state.original), state.original.model
     if student is None:
         raise BadInput(
@@ -152,30 +153,29 @@ def _in_modules(
             applied.price(prices.paths)
     applied.settle(samples.calibration)
     recorder = Recorder(original, state.original, samples, step, settings, how.trail, prices) if card.prunes else None
-    epochs = state.epochs
+    epochs, leads = state.epochs, join().leader
     if how.recipe is not None:
         recipe = replace(how.recipe, frozen=1.0) if how.start is not None and card.prunes else how.recipe
         place = Place(how.folder / card.name, {name: str(setting) for name, setting in settings.items()})
-        watch = None if recorder is None or how.start is not None else recorder.watching(applied)
-        if not follow(original, student, applied, samples, recipe, place, report, watch):
-            return None
+        watch = None if recorder is None or how.start is not None or not leads else recorder.watching(applied)
+        leads = follow(original, student, applied, samples, recipe, place, report, watch)
         epochs += recipe.epochs
     report("exporting", 0.0)
     found = _remade(state.original, applied)
     report("exporting", 1.0)
     told = (*state.told, *applied.told())
-    if how.recipe is not None and (log := applied.log()):
+    if how.recipe is not None and leads and (log := applied.log()):
         write_file(how.folder.with_name(f"{how.folder.stem}.{card.name}.json"), json.dumps(log, indent=1).encode())
     if not card.prunes:
         reshaped = {name: (*state.reshaped.get(name, ()), setting) for name, setting in settings.items()}
         # A reconstruction can follow what was there before where every layer still writes what it wrote.
         dense = state.original.graph if how.recipe is None and card.decomposes else None
-        return replace(state, original=found, reshaped=reshaped, epochs=epochs, dense=dense, told=told)
+        return replace(state, original=found, reshaped=reshaped, epochs=epochs, dense=dense, told=told), leads
     masks = applied.zeros()
     own = {name: setting for name, setting in settings.items() if name.partition(":")[0] in masks}
     untouched = how.recipe is None and how.start is None and not getattr(step.setting, "permute", False)
     before = state.original.graph if state.dense is None else state.dense
-    return Pruned(
+    pruned = Pruned(
         found,
         own,
         features(step.method, own),
@@ -187,6 +187,7 @@ def _in_modules(
         dense=before if untouched else None,
         told=told,
     )
+    return pruned, leads
 
 
 def _worthwhile(
@@ -211,9 +212,14 @@ def _remade(before: Original, applied: Applied) -> Original:
 def _prices(
     original: Original, step: Asked, settings: Mapping[str, Setting], how: Shaping, report: Progress
 ) -> Prices | None:
-    """What zeros cost in the layers that the method wants priced, None when it wants none."""
-    patterns = step.method.priced(settings) if step.method.CARD.prunes else {}
-    return costs(original, patterns, how.threads, lambda share: report("timing zeros", share)) if patterns else None
+    """What zeros cost in the layers that the method wants priced, None when it wants none. Of several processes one
+    measures."""
+    patterns, world = step.method.priced(settings) if step.method.CARD.prunes else {}, join()
+    if not patterns:
+        return None
+    measure = partial(costs, original, patterns, how.threads, lambda share: report("timing zeros", share))
+    found: Prices | None = world.told(measure() if world.leader else None)
+    return found
 
 
 class _Held(Applied):
