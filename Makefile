@@ -39,14 +39,14 @@ demo: $(DEMO) ## fits a real network to a budget: efficientnet_lite0.shoe and re
 	    --out efficientnet_lite0.shoe --html receipt.html || { code=$$?; [ $$code -eq 3 ] || exit $$code; \
 	    echo "The budget was not met here, or the machine was too noisy to say; the receipt above is what was measured."; }
 
-test: $(ENGINE) ## the quick tests (minutes)
-	@$(BIN)/python -m pytest
+test: $(ENGINE) ## the quick tests (minutes), a file of them on each core
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-lean: $(ENGINE) $(LEAN) ## runs an artifact in an environment that has only the base install
 	@SHOESTRING_LEAN_PYTHON="$(CURDIR)/.venv-lean/bin/python" $(BIN)/python -m pytest tests/test_without_torch.py
 
 test-all: $(ENGINE) $(LEAN) ## every test, the slow ones too
-	@SHOESTRING_LEAN_PYTHON="$(CURDIR)/.venv-lean/bin/python" $(BIN)/python -m pytest -m ""
+	@SHOESTRING_LEAN_PYTHON="$(CURDIR)/.venv-lean/bin/python" $(BIN)/python -m pytest -n auto --dist loadfile -m ""
 
 lint: $(DEV) ## style, types and who may import whom
 	@$(BIN)/ruff check
