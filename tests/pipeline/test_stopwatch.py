@@ -1,3 +1,7 @@
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 from onnx import ModelProto
 
 from shoestring.deploy import runtimes
@@ -14,6 +18,20 @@ def test_real_times(variants: dict[str, ModelProto], brief) -> None:
     assert 0 < times["one"] < 100
     assert 0.5 < times["one"] / times["two"] < 2
     assert shares[-1] == 1.0
+
+
+def test_inputs_are_noise(variants: dict[str, ModelProto], monkeypatch) -> None:
+    """Points at zero are all one; the time to find neighbours among them is another."""
+    seen = []
+
+    def interleave(subjects: Any, *_: Any) -> Any:
+        seen.extend(subject.args[0] for subject in subjects.values())
+        return SimpleNamespace(primary=lambda: dict.fromkeys(subjects, np.ones(3)))
+
+    monkeypatch.setattr(stopwatch, "interleave", interleave)
+    assert milliseconds({"one": (variants["fp32"], "onnxruntime")}, 1) == {"one": 1.0}
+    (x,) = seen
+    assert (x.dtype, abs(x.mean()) < 0.1, 0.9 < x.std() < 1.1) == (np.float32, True, True)
 
 
 def test_a_chain_takes_as_long_as_its_graphs_one_after_the_other(variants: dict[str, ModelProto], brief) -> None:

@@ -249,7 +249,7 @@ def _expected(points: Ladder, stages: Mapping[int, Stage], runtime: str) -> list
 
 
 def _noise(stage: Stage) -> np.ndarray:
-    """An input to time on. Points that are all one would be neighbours in no time."""
+    """An input to time on. Points that are all one, as zeros are, are a search for neighbours like no other."""
     spec = stage.session.inputs[0]
     return np.random.default_rng(0).standard_normal(spec.shape).astype(spec.dtype)
 

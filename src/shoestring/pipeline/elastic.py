@@ -82,7 +82,9 @@ def _candidate(original: Original, elastic: Elastic, shape: Shape, samples: Samp
     model, own = small.bake(), replace(original, input=size)
     assert isinstance(model, fx.GraphModule), "a network of the space"
     if not elastic.bits:
-        return Candidate(shape, remade(own, model), kept)
+        return Candidate(
+            shape, replace(remade(own, model), model=None), kept
+        )  # all of them are held until one is chosen
     learnt = Learnt(export(model, size), dict(small.grids))
     layers = inventory(fold(views.at(shape).gm), size)
     return Candidate(shape, replace(own, model=None, graph=learnt.build(), layers=layers), kept, learnt=learnt)

@@ -65,7 +65,7 @@ def against(
 
 
 def _noise(shape: tuple[int, ...]) -> np.ndarray:
-    """What a receipt times on, too. Points that are all one would be neighbours in no time."""
+    """What a receipt times on, too. Among zeros, points that are all one, neighbours are not found as among others."""
     return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
 
