@@ -55,13 +55,9 @@ def is_place(node: NodeProto) -> bool:
     return node.domain == DOMAIN and node.op_type in INDICES
 
 
-def is_take(node: NodeProto) -> bool:
-    return bool(node.domain == DOMAIN and node.op_type == TAKE)
-
-
 def values_of(node: NodeProto) -> list[str]:
     """What a node reads, but the places of points."""
-    return [name for name in (node.input[:1] if is_take(node) else node.input) if name]
+    return [name for name in (node.input[:1] if (node.domain, node.op_type) == (DOMAIN, TAKE) else node.input) if name]
 
 
 def called(model: ModelProto) -> set[str]:
