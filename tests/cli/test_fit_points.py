@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 
 from shoestring.deploy import shoe
@@ -73,15 +72,6 @@ def test_methods(fit, network: str, methods: tuple[object, ...], said: str) -> N
     artifact, receipt = fit(network, "--input", "64x3", "--method", *methods)
     assert any(said in note for note in receipt["notes"]), receipt["notes"]
     assert len([layer for layer in artifact.provenance["methods"] if layer]) >= LAYERS
-
-
-def test_linear_layers_of_sums(fit, network: str) -> None:
-    """Layers of 1x1 as sums of channels and smaller layers, in the midst of what is grouped."""
-    artifact, _ = fit(
-        network, "--input", "64x3", "--method", "structured:c=0.5", "--method", "int8", "--no-reconstruct"
-    )
-    names = {node.name for node in onnx.load_from_string(artifact.onnx(0)).graph.node}
-    assert {"stages.0.feature.0_total", "stages.3.before.0.expand.0_total"} <= names
 
 
 def test_a_file_with_our_functions(fit, shoestring, network: str, clouds: Path, tmp_path: Path) -> None:
