@@ -121,8 +121,8 @@ def test_nothing_is_guessed() -> None:
     for layer in (Layer("odd", OTHER, "FancyOp", MAP, MAP), replace(CONVOLUTION, activation="fancy")):
         with pytest.raises(BadInput, match=f"{layer.name}: no rule says what fancy"):
             elementwise(layer)
-    with pytest.raises(BadInput, match="transpose"):  # a permutation is a product, by the rules
-        elementwise(Layer("t", OTHER, "Transpose", MAP, MAP))
+    with pytest.raises(BadInput, match="transpose"):  # a shuffle of channels is a product, by the rules
+        elementwise(Layer("t", OTHER, "Transpose", (2, 4, 6, 5), (4, 2, 6, 5)))
     with pytest.raises(BadInput, match="no layer 'd'"):
         whole([CONVOLUTION], {"d": Counts()})
 
@@ -134,4 +134,5 @@ def test_distances_of_points(torch_name: str, onnx_name: str) -> None:
     expected = Counts(multiplies={32: 8 * 64 * (3 + comparisons)}, adds={32: 8 * 64 * 5})
     for op in (torch_name, onnx_name):
         assert elementwise(Layer("p", OTHER, op, (64, 3), output, window=64)) == expected
-    assert elementwise(Layer("t", OTHER, "Take", (64, 3), (8, 3))) == Counts()
+    for op, output in (("Take", (8, 3)), ("Transpose", (3, 64)), ("Permute", (3, 64))):
+        assert elementwise(Layer("t", OTHER, op, (64, 3), output)) == Counts()

@@ -14,6 +14,7 @@ from shoestring.deploy.export import export
 from shoestring.deploy.quantize import activations, quantise
 from shoestring.graph.capture import capture
 from shoestring.graph.fold import fold
+from shoestring.models.point_mlp import PointMLP
 
 Build = Callable[..., ModelProto]
 
@@ -171,3 +172,26 @@ def quantised(floats: ModelProto, precisions: dict[str, Precision], inputs: list
 def mixed(floats: ModelProto, precisions: dict[str, Precision], inputs: list[np.ndarray], fit: Fit) -> ModelProto:
     """`floats` in 8 bits but for two layers between integer ones. Do not change it, copy it."""
     return fit(floats, precisions | {"depthwise.0": FLOAT, "mix": FLOAT}, inputs)
+
+
+@pytest.fixture(scope="session")
+def clouds() -> list[np.ndarray]:
+    """Six inputs of `on_points`."""
+    return list(np.random.default_rng(0).uniform(-1, 1, (6, 1, 64, 3)).astype(np.float32))
+
+
+@pytest.fixture(scope="session")
+def on_points() -> ModelProto:
+    """[1, 64, 3] to 3 logits: samples, groups, takes; its batch norms have seen data. Do not change it, copy it."""
+    torch.manual_seed(0)
+    model = PointMLP(3, width=8, neighbours=4, points=64).train()
+    with torch.no_grad():
+        model(torch.rand(8, 64, 3) * 2 - 1)
+    return export(fold(capture(model.eval(), (64, 3))), (64, 3))
+
+
+@pytest.fixture(scope="session")
+def on_points8(on_points: ModelProto, clouds: list[np.ndarray], fit: Fit) -> ModelProto:
+    """`on_points` in 8 bits throughout. Do not change it, copy it."""
+    layers = [node.name for node in on_points.graph.node if node.op_type in ("Conv", "Gemm")]
+    return fit(on_points, dict.fromkeys(layers, INT8_SAFE16), clouds[:4])

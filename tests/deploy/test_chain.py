@@ -9,6 +9,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from shoestring.core.errors import BadInput
 from shoestring.deploy import runtimes
 from shoestring.deploy.chain import alone, cut, edge, join, run
+from shoestring.deploy.check import check_graph
 from shoestring.deploy.rewrite import IR_VERSION, OPSET
 from shoestring.deploy.runtimes import Session
 
@@ -130,3 +131,16 @@ def test_where_it_cannot_be_cut() -> None:
         edge(graph(), "exit_9")
     with pytest.raises(BadInput, match="which does not come through two_codes"):
         cut(graph(skip=True), HEADS)
+
+
+def test_stages_take_their_functions_along(on_points: ModelProto, clouds: list[np.ndarray]) -> None:
+    """The last stage calls none of those that the first one does."""
+    whole = ModelProto()
+    whole.CopyFrom(on_points)
+    whole.graph.output.append(helper.make_tensor_value_info("mean_flatten", TensorProto.FLOAT, None))
+    stages = cut(whole, ["head.0"])
+    assert [len(stage.functions) for stage in stages] == [3, 0]
+    again = join(stages)
+    check_graph(again.SerializeToString(), "again")
+    got, expected = (runtimes.get("onnxruntime").open(m.SerializeToString())(clouds[0])[0] for m in (again, on_points))
+    assert np.array_equal(got, expected)

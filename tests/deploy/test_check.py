@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from shoestring.core.errors import BadInput
-from shoestring.deploy import check
+from shoestring.deploy import check, runtimes
 from shoestring.deploy.check import check_graph, first_load, trust
 
 Edit = Callable[[ModelProto], object]
@@ -172,6 +172,40 @@ def test_hostile_graphs_are_refused(classifier: ModelProto, edit: Edit, why: str
         check_graph(model.SerializeToString(), "x.onnx")
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
+
+
+def of_function(model: ModelProto, name: str) -> FunctionProto:
+    return next(function for function in model.functions if function.name == name)
+
+
+FUNCTION_EDITS: list[tuple[Edit, str]] = [
+    (lambda m: setattr(of_function(m, "TakePoints").node[-1].attribute[0], "i", 0), "function 'TakePoints'; inline"),
+    (lambda m: setattr(of_function(m, "NearestPoints"), "doc_string", "ours"), "function 'NearestPoints'; inline"),
+    (lambda m: of_function(m, "FarthestPoints").node.pop(), "function 'FarthestPoints'; inline"),
+    (lambda m: of_function(m, "TakePoints").opset_import.add(domain="evil", version=1), "'TakePoints'; inline"),
+    (lambda m: setattr(of_function(m, "TakePoints"), "domain", "other"), "'TakePoints'; inline"),
+    (lambda m: m.functions.add().CopyFrom(m.functions[0]), "defines a function twice"),
+    (lambda m: m.functions.pop(), "calls the function 'TakePoints' and does not define it"),
+    (lambda m: m.opset_import.pop(), "domain 'shoestring'"),
+]
+
+
+@pytest.mark.parametrize(("edit", "why"), FUNCTION_EDITS, ids=range(len(FUNCTION_EDITS)))
+def test_functions_are_ours_to_the_byte(on_points: ModelProto, edit: Edit, why: str) -> None:
+    check_graph(on_points.SerializeToString(), "x.onnx")
+    model = copy_of(on_points)
+    edit(model)
+    with pytest.raises(BadInput, match=rf"^x\.onnx: .*{why}"):
+        check_graph(model.SerializeToString(), "x.onnx")
+
+
+@pytest.mark.parametrize("runtime", runtimes.installed(runtimes.STOCK))
+def test_a_call_that_asks_for_more_points_than_there_are(on_points: ModelProto, runtime: str) -> None:
+    model = copy_of(on_points)
+    call = next(node for node in model.graph.node if node.op_type == "NearestPoints")
+    call.attribute[0].i = 10**9
+    with pytest.raises(BadInput, match=f"^x: {runtime} cannot run it: "):
+        first_load(model.SerializeToString(), "x", runtime)
 
 
 def test_operators_inside_loops_are_checked(classifier: ModelProto) -> None:

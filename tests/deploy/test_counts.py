@@ -182,6 +182,16 @@ def test_bits_of_codes(codes: list[int], bits: int) -> None:
 
 
 def test_an_operator_without_a_rule_is_refused(build) -> None:
-    node = helper.make_node("Transpose", ["x"], ["y"], name="turn", perm=[0, 2, 1])
+    node = helper.make_node("Transpose", ["x"], ["y"], name="turn", perm=[0, 2, 1, 3, 4])
     with pytest.raises(BadInput, match="turn: no rule says what transpose costs"):
-        counts(tidy(build([node], {}, [1, 4, 2], [1, 2, 4])))
+        counts(tidy(build([node], {}, [1, 4, 2, 3, 3], [1, 2, 4, 3, 3])))
+
+
+def test_a_network_on_points(on_points: ModelProto, on_points8: ModelProto) -> None:
+    """Distances stay floats when layers become 8 bits."""
+    layers = inventory(on_points)
+    floats, codes, products = total(on_points), total(on_points8), sum(layer.macs for layer in layers)
+    assert floats == sum(whole(layers, {}).values(), Counts())
+    assert codes.multiplies[8] == products
+    distances = (64 * 32 + 32 * 16 + 16 * 8 + 8 * 4) * (5 + 4)  # of sampling and of neighbours, at each stage
+    assert distances < codes.multiplies[32] < floats.multiplies[32] - products

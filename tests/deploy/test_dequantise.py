@@ -40,7 +40,8 @@ def generous(floats: ModelProto, precisions: Mapping[str, Precision]) -> ModelPr
     """Quantised over ranges that nothing leaves, so that only the weights differ."""
     ranges = dict.fromkeys(activations(floats, precisions), (-50.0, 50.0))
     ranges |= dict.fromkeys((name for name in ranges if name.endswith("/clip")), (0.0, 6.0))
-    ranges |= dict.fromkeys((name for name in ranges if name.endswith("/relu")), (0.0, 50.0))
+    relus = [node.output[0] for node in floats.graph.node if node.op_type == "Relu"]
+    ranges |= {name: (0.0, 50.0) for name in relus if name in ranges}
     return quantise(floats, ranges, precisions)
 
 
@@ -161,3 +162,14 @@ def test_what_has_no_float_form_is_refused(build: Build) -> None:
         helper.make_node("DequantizeLinear", ["c", "s"], ["z"], name="n", block_size=2), blocked, "n: only one scale"
     )
     refuse(helper.make_node("DequantizeLinear", ["c", "x"], ["z"], name="n"), blocked, "n: only one scale")
+
+
+def test_what_is_taken_and_largest_stays_above_zero(on_points: ModelProto, clouds: list[np.ndarray]) -> None:
+    """One Clip for each ReLU that quantisers had taken over, none behind a maximum over neighbours."""
+    layers = [node.name for node in on_points.graph.node if node.op_type in ("Conv", "Gemm")]
+    quantised = generous(on_points, dict.fromkeys(layers, INT8_SAFE16))
+    got = dequantise(quantised)
+    kinds = [[node.op_type for node in model.graph.node] for model in (on_points, got)]
+    assert kinds[1].count("Clip") == kinds[0].count("Relu") and not {"Relu", "QuantizeLinear"}.intersection(kinds[1])
+    assert [function.name for function in got.functions] == [function.name for function in on_points.functions]
+    assert np.allclose(run(got, clouds[0]), run(rounded(on_points, quantised), clouds[0]), rtol=1e-4, atol=1e-5)

@@ -4,21 +4,15 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
-import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from shoestring.core.errors import BadInput
 from shoestring.core.precision import FLOAT, INT8, INT8_SAFE16, Precision
 from shoestring.deploy import parity, quantize, runtimes
-from shoestring.deploy.calibrate import histograms, min_max
 from shoestring.deploy.check import check_graph
-from shoestring.deploy.export import export
 from shoestring.deploy.normal_form import violations
 from shoestring.deploy.quantize import activations, quantise, quantised_nodes
 from shoestring.deploy.rewrite import initialisers, tidy
-from shoestring.graph.capture import capture
-from shoestring.graph.fold import fold
-from shoestring.models.point_mlp import PointMLP
 
 Build = Callable[..., ModelProto]
 Fit = Callable[..., ModelProto]
@@ -259,19 +253,13 @@ def test_the_stored_weights_are_integers(quantised: ModelProto) -> None:
 
 
 @pytest.mark.parametrize("runtime", runtimes.installed(runtimes.STOCK))
-def test_points_are_found_in_floats_and_their_features_carried_as_codes(runtime: str) -> None:
-    torch.manual_seed(0)
-    model = PointMLP(3, width=8, neighbours=4, points=64).train()
-    with torch.no_grad():
-        model(torch.rand(8, 64, 3) * 2 - 1)
-    floats = export(fold(capture(model, (64, 3))), (64, 3))
+def test_points_are_found_in_floats_and_their_features_carried_as_codes(
+    runtime: str, on_points: ModelProto, on_points8: ModelProto, clouds: list[np.ndarray]
+) -> None:
+    floats, made = on_points, on_points8
     layers = [node.name for node in floats.graph.node if node.op_type in ("Conv", "Gemm")]
-    precisions = dict.fromkeys(layers, INT8_SAFE16)
-    names = activations(floats, precisions)
+    names = activations(floats, dict.fromkeys(layers, INT8_SAFE16))
     assert not {"farthest", "nearest", "take", "take_1", "sub", "mul"}.intersection(names)
-    clouds = [RNG.uniform(-1, 1, (1, 64, 3)).astype(np.float32) for _ in range(6)]
-    seen = histograms(floats, names, lambda: clouds[:4])
-    made = quantise(floats, {name: min_max(seen[name]) for name in names}, precisions)
     assert not violations(made)
     assert [f.name for f in made.functions] == [f.name for f in floats.functions] and len(made.functions) == 3
     check_graph(made.SerializeToString(), "points")

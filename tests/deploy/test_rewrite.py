@@ -12,6 +12,7 @@ from shoestring.deploy import rewrite, runtimes
 from shoestring.deploy.rewrite import drop_unused, fill_weights, infer, lean, rebatch, shapes, strip_weights, tidy
 
 Build = Callable[..., ModelProto]
+STOCK = runtimes.installed(runtimes.STOCK)
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((1, 4, 8, 8), dtype=np.float32)
 KERNEL = RNG.standard_normal((4, 4, 3, 3), dtype=np.float32)
@@ -142,6 +143,16 @@ def test_rebatch(request: pytest.FixtureRequest, inputs: list[np.ndarray], graph
     assert np.allclose(three[:1], one, atol=1e-5)
     assert np.allclose(three[2:], run(model, inputs[2]), atol=1e-5)
     assert shapes(model)["input"][0] == 1
+
+
+@pytest.mark.parametrize("runtime", STOCK)
+@pytest.mark.parametrize("graph", ["on_points", "on_points8"])
+def test_rebatch_on_points(request: pytest.FixtureRequest, clouds: list[np.ndarray], graph: str, runtime: str) -> None:
+    model = request.getfixturevalue(graph)
+    alone = runtimes.get(runtime).open(model.SerializeToString())
+    together = runtimes.get(runtime).open(rebatch(model, 3).SerializeToString())
+    got = together(np.concatenate(clouds[:3]))[0]
+    assert np.allclose(got, np.concatenate([alone(x)[0] for x in clouds[:3]]), atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [[1, 256], [1, -1], [-1, 256], [0, -1]])

@@ -60,3 +60,12 @@ def test_both_inputs_of_a_sum_are_read(build) -> None:
     nodes = [helper.make_node("Add", ["x", "other"], ["y"], name="add")]
     moved = traffic(infer(build(nodes, {"other": np.ones((1, 8), np.float32)}, [1, 8], [1, 8])))
     assert moved == {"add": 3 * 8 * 4}
+
+
+def test_places_of_points_are_eight_bytes_each(on_points8: ModelProto) -> None:
+    """And what is taken moves with its codes behind a quantiser alone, which runtimes execute as it is written."""
+    moved = traffic(on_points8)
+    assert moved["farthest"] == 64 * 3 * 4 + 32 * 8
+    assert moved["nearest"] == (32 + 64) * 3 * 4 + 32 * 4 * 8
+    assert moved["take_1"] == (64 * 3 + 32 * 4 * 3) * 4 + 32 * 4 * 8
+    assert moved["take_2"] == 64 * 16 + 32 * 4 * 16 + 32 * 4 * 8

@@ -101,3 +101,14 @@ def test_what_cannot_be_converted_is_refused(build: Build) -> None:
     with pytest.raises(BadInput, match="opset 9 cannot be brought to 21: ") as refused:
         to_opset(model, OPSET)
     assert "\n" not in str(refused.value)
+
+
+def test_functions_on_points_are_not_lost(on_points: ModelProto, clouds: list[np.ndarray]) -> None:
+    """The converter drops functions."""
+    old = ModelProto()
+    old.CopyFrom(on_points)
+    (own,) = [entry for entry in old.opset_import if not entry.domain]
+    own.version = 20
+    new = to_opset(old, OPSET)
+    assert sorted(function.name for function in new.functions) == sorted(f.name for f in old.functions)
+    assert np.array_equal(run(new, clouds[0]), run(on_points, clouds[0]))

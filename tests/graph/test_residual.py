@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from shoestring.graph.capture import capture
 from shoestring.graph.residual import leave_out, stages
+from shoestring.models.point_mlp import PointMLP
 
 
 class Net(nn.Module):
@@ -45,3 +46,16 @@ def test_a_block_that_is_left_out_is_the_identity() -> None:
 def test_nothing_to_leave_out() -> None:
     gm = capture(nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU()), (4, 4, 4))
     assert stages(gm) == []
+
+
+def test_blocks_of_a_network_on_points() -> None:
+    """Those before the maximum over neighbours and those behind it; the sum of geometry and features is none."""
+    torch.manual_seed(0)
+    net = PointMLP(3, width=8, neighbours=4, points=64).eval()
+    gm = capture(net, (64, 3))
+    assert [len(stage) for stage in stages(gm)] == [1, 1, 1, 1, 2, 2, 1, 1]
+    leave_out(gm, {stages(gm)[1][0], stages(gm)[4][1]})
+    for stage, block in ((net.stages[0].after, "0"), (net.stages[2].before, "1")):
+        setattr(stage, block, nn.Identity())  # what is added to is no less than 0: its ReLU changes nothing
+    xyz = torch.randn(2, 64, 3)
+    torch.testing.assert_close(gm(xyz), net(xyz))

@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 from shoestring.graph.capture import capture, reshaped
-from shoestring.graph.channels import IN, OUT
+from shoestring.graph.channels import IN, OUT, groups
+from shoestring.graph.dependencies import trace
 from shoestring.graph.surgery import unchanged, without
+from shoestring.models.point_mlp import PointMLP
 
 SHAPE = (3, 4, 4)
 
@@ -48,3 +50,16 @@ def test_what_learned_before_learns_after() -> None:
     small = without(model, REMOVAL, {})
     assert not small.get_submodule("0").weight.requires_grad
     assert small.get_submodule("0").bias.requires_grad
+
+
+def test_channels_of_groups_of_points() -> None:
+    """A stage's channels go from features, geometry and residual blocks together, through takes and the maximum."""
+    torch.manual_seed(0)
+    model = capture(PointMLP(3, width=8, neighbours=4, points=64).eval(), (64, 3))
+    group = next(found for found in groups(trace(model, (64, 3))) if "stages.0.geometry.0" in found.outputs)
+    removal = {place: channels[[1, 5]].ravel() for place, channels in group.cells[0].indices.items()}
+    assert unchanged(model, removal, {}, (64, 3))
+    small = reshaped(without(model, removal, {}))
+    shapes = {node.name: tuple(node.meta["tensor_meta"].shape) for node in small.graph.nodes if node.op != "output"}
+    assert shapes["take_2"] == (1, 32, 4, 14) and shapes["amax"] == (1, 14, 32, 1)
+    assert not unchanged(model, {**removal, ("stages.1.feature.0", IN): np.array([1, 6])}, {}, (64, 3))

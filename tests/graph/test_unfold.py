@@ -10,6 +10,7 @@ from shoestring.graph.capture import capture
 from shoestring.graph.fold import fold
 from shoestring.graph.unfold import settle_norms, unfold
 from shoestring.models.cifar_mobilenet import cifar_mobilenet
+from shoestring.models.point_mlp import PointMLP
 
 SHAPE = (3, 7, 5)
 NETS = {
@@ -76,6 +77,22 @@ def test_it_folds_to_what_is_given(name: str, biased: bool) -> None:
         isinstance(one, _BatchNorm) for one in gm.modules()
     )
     assert all(parameter.requires_grad for parameter in found.parameters())
+
+
+def test_a_network_on_points() -> None:
+    """It folds to what is given, and norms that saw clouds do what they did."""
+    gm = lively(PointMLP(3, width=8, neighbours=4, points=64), (64, 3))
+    given = wanted(gm)
+    found = unfold(gm, given)
+    folded = fold(found)
+    assert len(given) == 31
+    for path, (weight, bias) in given.items():
+        torch.testing.assert_close(folded.get_submodule(path).weight, weight, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(folded.get_submodule(path).bias, bias, rtol=1e-12, atol=1e-12)
+    xyz = noise((6, 64, 3), 1)
+    expected = found(xyz).detach()
+    settle_norms(found, [xyz[:3], xyz[3:]])
+    torch.testing.assert_close(found(xyz).detach(), expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
 
 
 def test_zeros_stay_zeros() -> None:

@@ -99,7 +99,7 @@ def test_every_baseline_on_every_runtime(default: str, variants: dict[str, Model
     original, dense8 = variants["fp32"], variants["int8"]
     stock = runtimes.installed(runtimes.STOCK)
     for name in stock:
-        monkeypatch.setattr(runtimes.get(name), "default_precision", lambda: default)
+        monkeypatch.setattr(runtimes.get(name), "default_precision", lambda onnx: default)
     qualities = {"fp32": 70.0, "int8": 69.0, "bf16": None}
     found = entrants(original, dense8, "onnxruntime", qualities)
     precisions = ["fp32", "int8", *(["bf16"] if default == "bf16" else [])]

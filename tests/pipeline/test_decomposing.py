@@ -17,10 +17,15 @@ from shoestring.compress.structured_conv import Structured
 from shoestring.compress.structured_conv.settings import Kept
 from shoestring.core.errors import NoEffectWarning
 from shoestring.deploy import runtimes
+from shoestring.deploy.check import check_graph
+from shoestring.deploy.export import export
 from shoestring.deploy.grids import stored
 from shoestring.deploy.inventory import inventory
 from shoestring.deploy.rewrite import shapes, tidy
 from shoestring.deploy.weights import weights, with_weights
+from shoestring.graph.capture import capture
+from shoestring.graph.fold import fold
+from shoestring.models.point_mlp import PointMLP
 from shoestring.pipeline.decomposing import decomposed, hindrances, module_of, pads
 from shoestring.pipeline.original import Original, remade, resolve
 from shoestring.pipeline.post_training import outputs
@@ -261,3 +266,22 @@ def test_modules_are_the_layers(file: Original) -> None:
         module = module_of(a, known[a.reads])
         assert isinstance(module[-1], nn.Conv2d | nn.Linear)
         assert np.array_equal(module[-1].weight.detach().numpy(), a.weight)
+
+
+def test_a_file_on_points(tmp_path: Path) -> None:
+    """Layers among samples and groups are decomposed like others; the functions of the file stay."""
+    torch.manual_seed(0)
+    model = capture(PointMLP(3, width=8, neighbours=4, points=64).eval(), (64, 3))
+    (tmp_path / "points.onnx").write_bytes(export(fold(model), (64, 3)).SerializeToString())
+    theirs = resolve(str(tmp_path / "points.onnx"))
+    names = {"stages.3.feature.0", "stages.0.before.0.reduce.0", "head.0"}
+    settings = {name: own for name, own in assigned(theirs, "c=0.5").items() if name in names}
+    ours, residuals = decomposed(theirs, settings)
+    assert set(residuals) == names
+    check_graph(ours.graph.SerializeToString(), "points")
+    assert [function.name for function in ours.graph.functions] == [f.name for f in theirs.graph.functions]
+    clouds = list(np.random.default_rng(0).uniform(-1, 1, (3, 1, 64, 3)).astype(np.float32))
+    baked = structured_conv.apply(model, settings).bake()
+    with torch.no_grad():
+        expected = np.concatenate([baked(torch.from_numpy(x)).numpy() for x in clouds])
+    assert apart(run(ours, clouds), expected) < 1e-5

@@ -30,11 +30,14 @@ _AVERAGES = {"mean", "reducemean", "globalaveragepool", "averagepool", "avgpool"
 _MAXIMA = {"maxpool", "adaptivemaxpool", "globalmaxpool", "amax", "reducemax"}
 _SUMS = {"sum", "reducesum"}
 _DOT_PRODUCTS = {"conv", "convtranspose", "linear", "gemm", "matmul", "bmm", "matmulnbits"}
-# They move values and compute nothing. Transposing is left out: the rules count permutations as products.
+# They move values and compute nothing.
 _FREE = {
     *("cat", "concat", "chunk", "split", "slice", "pad", "zeropad", "expand", "tile", "squeeze", "unsqueeze", "gather"),
     *("embedding", "shape", "cast", "identity", "dropout", "take", "takepoints"),
 }
+# So do these with few axes: rows of points become maps of channels. With more they may shuffle channels, and the rules
+# count permutations as products: no rule is given.
+_TURNS, _FEW = {"transpose", "permute"}, 3
 # Sampling and neighbours: distances, each of three products and five sums, and comparisons: with the nearest so far and
 # the farthest, or with those that are kept.
 _SAMPLINGS, _NEIGHBOURS = {"farthest", "farthestpoints"}, {"nearest", "nearestpoints", "within", "pointswithin"}
@@ -44,7 +47,7 @@ def elementwise(layer: Layer, bits: int = 32) -> Counts:
     """The operations of one input that are no dot products, on operands of `bits` bits: those of the layer itself, and
     those of the activation that belongs to it. Raises BadInput for an operation that no rule is known for."""
     op, outputs = layer.op.lower(), math.prod(layer.output)
-    if op in _DOT_PRODUCTS or op in _FREE:
+    if op in _DOT_PRODUCTS or op in _FREE or (op in _TURNS and len(layer.output) <= _FEW):
         multiplies, adds = 0, 0
     elif op in _AVERAGES:
         multiplies, adds = 1, layer.window - 1

@@ -9,6 +9,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 
 from shoestring.core.errors import BadInput
+from shoestring.deploy.geometry import define
 from shoestring.deploy.rewrite import infer
 from shoestring.deploy.runtimes import Session
 from shoestring.deploy.walk import section
@@ -72,6 +73,7 @@ def join(stages: Sequence[ModelProto]) -> ModelProto:
             for name in names:
                 _require_same(name, made.setdefault(name, node), node)
     graph.initializer.extend(kept.values())
+    define(whole)
     return alone(whole)
 
 

@@ -95,13 +95,21 @@ def _check_model(model: ModelProto) -> None:
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise ValueError(f"opset {opset} is not in {OPSETS[0]}..{OPSETS[1]}; export it with opset 21")
+    _check_functions(model)
+    if model.training_info:
+        raise ValueError("it holds a training graph; export it for inference")
+
+
+def _check_functions(model: ModelProto) -> None:
+    """Only ours, each once, and all that are called."""
+    defined = [function.name for function in model.functions]
     for function in model.functions:
         if not geometry.is_ours(function):
             raise ValueError(f"it defines the function {function.name!r}; inline functions first (onnx.inliner)")
-    if len({function.name for function in model.functions}) < len(model.functions):
+    if len(set(defined)) < len(defined):
         raise ValueError("it defines a function twice")
-    if model.training_info:
-        raise ValueError("it holds a training graph; export it for inference")
+    if missing := sorted(geometry.called(model) - set(defined)):
+        raise ValueError(f"it calls the function {missing[0]!r} and does not define it; export it again")
 
 
 def _check_by_onnx(onnx_bytes: bytes, full: bool = False) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from shoestring.core.errors import BadInput
+from shoestring.deploy.geometry import TAKE, values_of
 from shoestring.deploy.matmul_nbits import as_floats
 from shoestring.deploy.rewrite import attributes, drop_unused, infer, initialisers
 
@@ -14,7 +15,7 @@ _INTEGER_FORM = ("ConvInteger", "MatMulInteger", "QGemm", "QLinear")  # beginnin
 _ZERO, _HIGHEST, _NONE = np.zeros((), np.uint8), np.full((), 255, np.uint8), np.zeros(0)
 _NEVER_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softmax")
 _KEEP_SIGNS = (
-    *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
+    *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMax", TAKE),
     *("Add", "Mul", "Concat", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"),
 )
 
@@ -100,5 +101,5 @@ def _clip(node: NodeProto, high: float, model: ModelProto) -> NodeProto:
 def _is_never_negative(node: NodeProto, known: set[str], constants: Mapping[str, np.ndarray]) -> bool:
     if node.op_type in _NEVER_NEGATIVE:
         return True
-    floats = [name for name in node.input if name and (name not in constants or constants[name].dtype.kind == "f")]
+    floats = [name for name in values_of(node) if name not in constants or constants[name].dtype.kind == "f"]
     return node.op_type in _KEEP_SIGNS and known.issuperset(floats)

@@ -26,14 +26,14 @@ OPSET = 21  # of the bodies
 
 def define(model: ModelProto) -> None:
     """Gives `model`, in place, the functions that its nodes call, and no others of ours."""
-    called = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
+    names = called(model)
     kept = [function for function in model.functions if function.domain != DOMAIN]
     del model.functions[:]
-    model.functions.extend([*kept, *(function for name, function in functions().items() if name in called)])
+    model.functions.extend([*kept, *(function for name, function in functions().items() if name in names)])
     versions = {entry.domain: entry for entry in model.opset_import}
-    if called and DOMAIN not in versions:
+    if names and DOMAIN not in versions:
         model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
-    elif not called and DOMAIN in versions:
+    elif not names and DOMAIN in versions:
         model.opset_import.remove(versions[DOMAIN])
 
 
@@ -55,8 +55,19 @@ def is_place(node: NodeProto) -> bool:
     return node.domain == DOMAIN and node.op_type in INDICES
 
 
-def is_take(node: NodeProto) -> bool:
-    return bool(node.domain == DOMAIN and node.op_type == TAKE)
+def values_of(node: NodeProto) -> list[str]:
+    """What a node reads, but the places of points."""
+    return [name for name in (node.input[:1] if (node.domain, node.op_type) == (DOMAIN, TAKE) else node.input) if name]
+
+
+def called(model: ModelProto) -> set[str]:
+    """The names of those that `model` calls."""
+    return {node.op_type for node in model.graph.node if node.domain == DOMAIN}
+
+
+def on_points(model: ModelProto) -> bool:
+    """Whether `model` calls any of them."""
+    return bool(called(model))
 
 
 def inlined(model: ModelProto) -> ModelProto:
@@ -83,8 +94,7 @@ def inlined(model: ModelProto) -> ModelProto:
 def named_inside(onnx_bytes: bytes) -> bytes:
     """A file that calls our functions as `inlined` makes it, any other as it is: what a profile can be read by."""
     model = onnx.load_from_string(onnx_bytes)
-    calls = any(node.domain == DOMAIN for node in model.graph.node)
-    return bytes(inlined(model).SerializeToString()) if calls else onnx_bytes
+    return bytes(inlined(model).SerializeToString()) if on_points(model) else onnx_bytes
 
 
 def _unused(name: str, taken: set[str]) -> str:

@@ -16,7 +16,7 @@ from onnxruntime.quantization.quant_utils import QuantType
 from shoestring.core.errors import BadInput
 from shoestring.core.precision import FLOAT, INT8, INT8_SAFE16, Precision
 from shoestring.deploy.calibrate import Range
-from shoestring.deploy.geometry import TAKE, is_take
+from shoestring.deploy.geometry import TAKE, values_of
 from shoestring.deploy.normal_form import INTEGER_LAYERS, output_axis
 from shoestring.deploy.rewrite import ACTIVATIONS, IR_VERSION, WEIGHTED, attributes, drop_unused, infer, initialisers
 
@@ -130,11 +130,6 @@ def _nodes(model: ModelProto, precisions: Mapping[str, Precision]) -> list[NodeP
         if take or (inputs and all(name in integer for name in inputs)):
             integer.update(node.output)
     return chosen
-
-
-def values_of(node: NodeProto) -> list[str]:
-    """What a node reads, but the places of points."""
-    return [name for name in (node.input[:1] if is_take(node) else node.input) if name]
 
 
 def _require_layers(model: ModelProto, names: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from onnx import ModelProto, version_converter
 
 from shoestring.core.errors import BadInput
+from shoestring.deploy.geometry import define
 from shoestring.deploy.rewrite import IR_VERSION
 
 
@@ -27,5 +28,6 @@ def to_opset(model: ModelProto, opset: int) -> ModelProto:
         except Exception as error:  # the converter raises bare RuntimeErrors
             reason = " ".join(str(error).split())[:200]
             raise BadInput(f"onnx: opset {current} cannot be brought to {opset}: {reason}") from None
+        define(fixed)  # the converter drops functions; ours are of their own opset
     fixed.ir_version = IR_VERSION
     return fixed

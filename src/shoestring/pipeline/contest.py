@@ -77,7 +77,7 @@ def entrants(
     for name in runtimes.installed(runtimes.STOCK):
         for precision, graph in graphs.items():
             found.append(Entrant(precision, name, graph, len(graph), qualities.get(precision)))
-        if runtimes.get(name).default_precision() == "bf16":
+        if runtimes.get(name).default_precision(graphs["fp32"]) == "bf16":
             found.append(Entrant("bf16", name, graphs["fp32"], len(graphs["fp32"]), note="the runtime's default"))
     if int8 is not None and runtime not in runtimes.STOCK:
         graph = graphs["int8"]

@@ -48,3 +48,16 @@ def test_profiles_leave_nothing_behind(classifier: ModelProto, temporary: Path) 
     first, second = (onnxruntime.open(classifier.SerializeToString(), profile=True) for _ in range(2))
     assert first.profile(x, runs=2).keys() == second.profile(x, runs=2).keys()
     assert not list(temporary.iterdir())
+
+
+def test_a_loop_takes_what_a_run_without_notes_leaves_for_it(on_points: ModelProto, clouds, monkeypatch) -> None:
+    """Noting each step of a loop takes longer than the steps do."""
+    monkeypatch.setattr(onnxruntime.OnnxRuntimeSession, "_unprofiled", lambda *_: 1000.0)
+    found = onnxruntime.open(on_points.SerializeToString(), profile=True).profile(clouds[0], runs=2)
+    loops = [name for name in found if name.endswith("/Loop")]
+    assert loops == [f"{name}/Loop" for name in ("farthest", "farthest_1", "farthest_2", "farthest_3")]
+    assert not any(name.endswith("/inside") for name in found)
+    assert abs(sum(found.values()) - 1000) < 1e-6
+    monkeypatch.setattr(onnxruntime.OnnxRuntimeSession, "_unprofiled", lambda *_: 0.0)  # other nodes took longer
+    found = onnxruntime.open(on_points.SerializeToString(), profile=True).profile(clouds[0], runs=2)
+    assert [found[name] for name in loops] == [0.0] * 4

@@ -4,9 +4,10 @@ import os
 
 import numpy as np
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto, helper
 
 from shoestring.core.errors import BadInput
+from shoestring.deploy import geometry
 from shoestring.measure.machine import cores, isa, pinned
 
 pytest.importorskip("openvino")
@@ -22,6 +23,14 @@ def test_literal_execution_is_refused(classifier: ModelProto) -> None:
 def test_bf16_is_the_default_where_the_processor_has_it() -> None:
     has = any(name in isa() for name in ("avx512_bf16", "amx_bf16"))
     assert openvino.default_precision() == ("bf16" if has else "fp32")
+
+
+def test_what_samples_points_is_never_in_bf16(on_points: ModelProto, classifier: ModelProto, clouds) -> None:
+    """And is not said to be."""
+    assert openvino.default_precision(on_points.SerializeToString()) == "fp32"
+    assert openvino.default_precision(classifier.SerializeToString()) == openvino.default_precision()
+    exact = onnxruntime.open(on_points.SerializeToString())(clouds[0])[0]
+    assert np.allclose(openvino.open(on_points.SerializeToString())(clouds[0])[0], exact, atol=1e-5)
 
 
 def test_fp32_is_fp32(floats: ModelProto, inputs: list[np.ndarray]) -> None:
@@ -49,3 +58,19 @@ def test_a_session_does_not_move_its_caller_to_another_core(classifier: ModelPro
     before = os.sched_getaffinity(0)
     session(x)
     assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize("points", [9, 40, 700])
+def test_of_equal_distances_the_lower_index_comes_first(points: int) -> None:
+    """It ranks in any order unless told otherwise."""
+    rng = np.random.default_rng(points)
+    xyz = rng.integers(0, 2, (2, points, 3)).astype(np.float32)
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, xyz.shape) for name in ("centres", "xyz")]
+    node = helper.make_node("NearestPoints", ["centres", "xyz"], ["y"], domain="shoestring", count=8)
+    output = helper.make_tensor_value_info("y", TensorProto.INT64, [2, points, 8])
+    graph = helper.make_graph([node], "ties", inputs, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    geometry.define(model)
+    squares = np.square(xyz[:, :, None] - xyz[:, None]).sum(3)
+    expected = np.argsort(squares, axis=2, kind="stable")[:, :, :8]
+    assert np.array_equal(openvino.open(model.SerializeToString())(xyz, xyz)[0], expected)

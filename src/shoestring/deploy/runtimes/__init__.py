@@ -1,7 +1,7 @@
 """The runtimes that execute a file. One module each, all with the same four names:
 
-`NAME`, `version() -> str`, `default_precision() -> str` ("fp32", or "bf16" where it lowers floats by itself) and
-`open(onnx, threads, precision, profile, literal) -> Session`.
+`NAME`, `version() -> str`, `default_precision(onnx) -> str` ("fp32", or "bf16" where it lowers floats by itself; of a
+graph, or of any) and `open(onnx, threads, precision, profile, literal) -> Session`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

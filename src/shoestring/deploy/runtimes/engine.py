@@ -21,7 +21,8 @@ def version() -> str:
     return f"{engine.VERSION} ({engine.isas()[0]})"
 
 
-def default_precision() -> str:
+def default_precision(onnx: bytes = b"") -> str:
+    del onnx
     return "fp32"
 
 

@@ -32,7 +32,8 @@ def version() -> str:
     return str(ort.__version__)
 
 
-def default_precision() -> str:
+def default_precision(onnx: bytes = b"") -> str:
+    del onnx
     return "fp32"
 
 

@@ -25,8 +25,11 @@ def version() -> str:
     return str(ov.__version__).split("-")[0]
 
 
-def default_precision() -> str:
-    """bf16 on processors with bfloat16 instructions: OpenVINO uses them for float graphs unless told not to."""
+def default_precision(onnx: bytes = b"") -> str:
+    """bf16 on processors with bfloat16 instructions: OpenVINO uses them for float graphs unless told not to, as it is
+    for those that sample points."""
+    if onnx and geometry.on_points(load_from_string(onnx)):
+        return "fp32"
     return "bf16" if "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
 
 
@@ -36,7 +39,7 @@ class OpenVinoSession:
     def __init__(self, onnx: bytes, config: Mapping[str, object]):
         settings = dict(config)
         model = load_from_string(onnx)
-        on_points = any(node.domain == geometry.DOMAIN for node in model.graph.node)
+        on_points = geometry.on_points(model)
         if on_points:
             onnx = geometry.inlined(model).SerializeToString()
             settings["INFERENCE_PRECISION_HINT"] = "f32"  # a coordinate of 8 bits is no place
