@@ -96,12 +96,18 @@ def fitted(weights: Path, file: Path, seconds: float) -> Interval:
     task = point_task(original)
     few = -(-CALIBRATION // 12)
     given = samples(shapes(range(few)), task, CALIBRATION, 0, shapes(JUDGED))
-    done = fit(original, given, Request(file, methods=("int8",), runtime="engine", preprocess=task.preprocess))
+    request = Request(file, methods=("int8",), runtime="engine", preprocess=task.preprocess, seconds=seconds)
+    done = fit(original, given, request, told)
     assert done is not None, "one process"
     found = done.receipt.quality
     assert found is not None, "there are labels"
     print(f"top-1 of {found.n} shapes: fp32 {found.original:.2f} %, 8 bits on the engine {found.subject:.2f} %")
     return Interval(-found.difference, -found.high, -found.low, found.n)
+
+
+def told(stage: str, share: float) -> None:
+    if share >= 1:
+        print(f"{time.strftime('%H:%M:%S')} {stage}", file=sys.stderr, flush=True)
 
 
 def timed(weights: Path, file: Path, seconds: float) -> Timings:

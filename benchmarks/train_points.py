@@ -26,7 +26,7 @@ from shoestring.train.loop import train
 from shoestring.train.recipe import Recipe
 
 SPEC = entry("point_mlp").preprocess
-JUDGED = range(1000, 1100)
+JUDGED = range(1000, 1100)  # of each class
 FILE = Path(__file__).parent / "checkpoints/point_mlp_shapes.safetensors"
 
 
