@@ -6,8 +6,8 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from shoestring.models.point_vit import PointViT
-from shoestring.pretrain.point_mae import PointMAE, chamfer, divided, some
+from shoestring.models.point_vit import PointViT, some_patches
+from shoestring.pretrain.point_mae import PointMAE, chamfer, divided
 from shoestring.pretrain.views import Views
 
 STILL = Views(rotate="none", scale=1.0, shift=0.0)
@@ -40,7 +40,7 @@ def test_every_patch_is_seen_or_hidden(hidden: float, count: int) -> None:
 
 def test_patches_are_taken_by_index() -> None:
     groups, index = torch.randn(2, 5, 4, 3), torch.tensor([[4, 0], [1, 1]])
-    assert torch.equal(some(groups, index), torch.stack([groups[0, [4, 0]], groups[1, [1, 1]]]))
+    assert torch.equal(some_patches(groups, index), torch.stack([groups[0, [4, 0]], groups[1, [1, 1]]]))
 
 
 def test_the_loss_is_the_distance_of_what_is_decoded(xyz: Tensor, encoder: PointViT) -> None:
