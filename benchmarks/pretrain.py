@@ -105,6 +105,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scratch", type=int, default=0, metavar="EPOCHS", help="train from scratch, too")
     parser.add_argument("--scratch-splits", type=int, default=1, help="times five folds, of those of all")
     parser.add_argument("--metres", action="store_true", help="the forest in metres, too")
+    parser.add_argument(
+        "--vector", action="store_true", help="a network of vectors (VN-PointNet) at random weights, too"
+    )
     parser.add_argument("--no-learning", action="store_true", help="judge the encoders that are there")
     parser.add_argument("--out", type=Path, default=Path("pretrain-furniture3d"))
     parser.add_argument("--skip-tests", action="store_true", help="measure what may be red (for development)")
@@ -123,8 +126,9 @@ def subjects(options: Any, clouds: ndarray, labels: ndarray) -> list[tuple[Subje
     found.append((hand_made("forest, invariant", invariant=True), None))
     if options.metres:
         found.append((hand_made("forest in metres", clouds=metres), None))
-    vector = settled(VNPointNet(12), clouds, options.points)
-    found.append((Subject("VN-PointNet, settled", through(vector.invariants), baseline=True), vector))
+    if options.vector:
+        vector = settled(VNPointNet(12), clouds, options.points)
+        found.append((Subject("VN-PointNet, settled", through(vector.invariants), baseline=True), vector))
     encoders = [("untrained", network(options).eval(), "none", True)]
     encoders.append(("settled", settled(network(options), clouds, options.points), "none", True))
     encoders.append(("settled, frames", encoders[1][1], "frames", True))

@@ -72,8 +72,9 @@ def test_a_subject_may_be_shown_clouds_of_its_own(shapes) -> None:
 def test_differences_are_paired() -> None:
     ours, theirs = Scores((80.0, 60.0, 70.0), 1, 0.25), Scores((70.0, 50.0, 60.0), 1, 0.25)
     judged = [
-        Judged("ours", {"all labels": ours}, Cost(1)),
-        Judged("theirs", {"all labels": theirs}, baseline=True),
+        Judged("ours", {"all labels": ours, "turned z/z": theirs}, Cost(1)),
+        Judged("theirs", {"all labels": theirs, "turned z/z": ours}, baseline=True),
+        Judged("others", {"all labels": ours}, baseline=True),
         Judged("few", {"all labels": Scores((1.0, 2.0), 1, 0.25)}),
     ]
     table = {(row.name, row.protocol): row for row in rows(judged, ("theirs", "absent"))}
@@ -81,7 +82,8 @@ def test_differences_are_paired() -> None:
     assert (over.mean, over.low, over.high, over.unit) == (10.0, 10.0, 10.0, "pt")
     assert table["ours", "all labels"].cost == Cost(1)
     assert table["ours", "all labels"].low < 60
-    assert {name for name, protocol in table if protocol.startswith("over")} == {"ours"}
+    assert table["ours", "z/z over theirs"].mean == -10.0
+    assert {name for name, protocol in table if "over" in protocol} == {"ours"}
 
 
 def test_few_items_are_few_folds() -> None:

@@ -164,11 +164,12 @@ def judge(subject: Subject, of: Exam, protocols: Sequence[str] = QUICK) -> dict[
 
 def rows(judged: Sequence[Judged], against: Sequence[str] = ()) -> tuple[Row, ...]:
     """A row a subject and protocol, protocol by protocol; what "z/SO3" loses against "z/z"; and how far each subject
-    is over those named in `against`, with all labels."""
+    that is no baseline is over those named in `against`, with all labels and under "z/z"."""
     names = dict.fromkeys(name for each in judged for name in each.scores)
     found = [_row(each, name, each.scores[name]) for name in names for each in judged if name in each.scores]
     lost = [_lost(each) for each in judged if {UPRIGHT, ANYHOW} <= set(each.scores)]
-    return (*found, *lost, *(row for name in against for row in _over(judged, name)))
+    over = [row for protocol in (LINEAR, UPRIGHT) for name in against for row in _over(judged, name, protocol)]
+    return (*found, *lost, *over)
 
 
 def _folds(scores: ndarray, of: Exam) -> Scores:
@@ -185,13 +186,14 @@ def _lost(of: Judged) -> Row:
     return _difference(of, "z/SO3 minus z/z", of.scores[ANYHOW], of.scores[UPRIGHT])
 
 
-def _over(judged: Sequence[Judged], name: str) -> Iterator[Row]:
+def _over(judged: Sequence[Judged], name: str, protocol: str) -> Iterator[Row]:
     """Nothing is told of a subject that was judged on other splits."""
-    theirs = next((each.scores[LINEAR] for each in judged if each.name == name and LINEAR in each.scores), None)
+    theirs = next((each.scores[protocol] for each in judged if each.name == name and protocol in each.scores), None)
+    told = f"over {name}" if protocol == LINEAR else f"z/z over {name}"
     for each in judged:
-        ours = each.scores.get(LINEAR)
-        if theirs and ours and each.name != name and len(ours.values) == len(theirs.values):
-            yield _difference(each, f"over {name}", ours, theirs)
+        ours = each.scores.get(protocol)
+        if theirs and ours and not each.baseline and len(ours.values) == len(theirs.values):
+            yield _difference(each, told, ours, theirs)
 
 
 def _difference(of: Judged, name: str, x: Scores, y: Scores) -> Row:
