@@ -31,6 +31,7 @@ from rich.console import Console
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from shoestring.core.evaluation import Evaluation
 from shoestring.models.point_vit import PointViT
 from shoestring.models.vn_pointnet import VNPointNet
 from shoestring.pretrain import OBJECTIVES, Clouds, Labelled, Request, Views, load_encoder, pretrain, recipe
@@ -83,6 +84,7 @@ def main() -> int:
     against = [name for name in ("untrained", "settled", "forest", "scratch") if name in {each.name for each in names}]
     table = evaluation("Learning without labels", names, of, against, told(options), notes(options))
     print_evaluation(table, Console(width=120))
+    (options.out / "table.md").write_text(matrix(table))
     (options.out / "table.json").write_text(json.dumps(table.to_json(), indent=1))
     page = evaluation_html(table, pictures(options, of))
     (options.out / "table.html").write_text(page, encoding="utf-8")
@@ -233,6 +235,15 @@ class Kept:
             print(f"{key}: {time.process_time() - start:.0f} s", file=sys.stderr, flush=True)
         told = self.known[key].items()
         return {label: Scores(**scores | {"values": tuple(scores["values"])}) for label, scores in told}
+
+
+def matrix(table: Evaluation) -> str:
+    """The same numbers in Markdown, a row a subject, for documents."""
+    cells = {(row.name, row.protocol): f"{row.mean:.1f} ({row.low:.1f} to {row.high:.1f})" for row in table.rows}
+    lines = [["", *table.protocols], ["---"] * (1 + len(table.protocols))]
+    for name in dict.fromkeys(row.name for row in table.rows):
+        lines.append([name, *(cells.get((name, protocol), "") for protocol in table.protocols)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def told(options: Any) -> str:

@@ -5,9 +5,8 @@ Patches are put in a sequence in which neighbours lie near each other, so that a
 things differ from the paper. Of all clouds of a batch the runs have the same lengths. A context that meets a target
 goes on behind it instead of losing patches. The copy has patches' layers of its own: with those of the encoder the
 targets follow every step, and lose directions. And what the place of a patch tells of a token, or what all tokens have
-in common, is taken out of the targets (`content`). Of an untrained encoder that is nearly all there is, nine tenths of
-a token being the same for all, and nineteen twentieths of the rest a function of the place: foretelling it needs no
-look at the cloud, the loss falls, and the features fade.
+in common, is taken out of the targets (`content`). Of an untrained encoder that is nearly all there is (the test says
+how much): foretelling it needs no look at the cloud, the loss falls, and the features fade.
 """
 
 import copy
