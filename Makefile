@@ -17,7 +17,7 @@ PINS := pyproject.toml constraints.txt
 ENGINE := .venv/.built-engine
 NATIVE := $(wildcard $(addprefix src/shoestring/engine/native/,*.cpp *.h *.inl CMakeLists.txt))
 # Scripts that train something, need private data or make an environment of their own are run by hand.
-BENCH ?= $(filter-out benchmarks/train_% benchmarks/lsq_% benchmarks/prune_% benchmarks/magnitude_% benchmarks/points_probes% benchmarks/points_segmentation% benchmarks/pretrain% benchmarks/reconstruct.py benchmarks/planner.py benchmarks/structured_cifar10.py benchmarks/exits_cifar10.py benchmarks/engine_deepsparse.py, \
+BENCH ?= $(filter-out benchmarks/train_% benchmarks/lsq_% benchmarks/prune_% benchmarks/magnitude_% benchmarks/points_segmentation% benchmarks/pretrain% benchmarks/reconstruct.py benchmarks/planner.py benchmarks/structured_cifar10.py benchmarks/exits_cifar10.py benchmarks/engine_deepsparse.py, \
     $(wildcard benchmarks/*.py))
 
 .NOTPARALLEL:

@@ -1,166 +1,275 @@
-"""What does learning without labels bring on a few hundred clouds? Linear probes of frozen encoders, on one thread.
+"""What does learning without labels bring on a few hundred clouds? Encoders learn, everything is judged, one table.
 
-    python benchmarks/pretrain.py [--data DIR] [--objectives point_jepa ...] [--seeds 0 1] [--epochs 100] [--out DIR]
+    python benchmarks/pretrain.py [--data DIR] [--learn contrast point_mae:frames ...] [--seeds 0 1] [--out DIR]
 
-Furniture and other everyday objects: 679 clouds, 230 with one of 12 classes. An encoder (`point_vit`, 1,024 points)
-learns from all 679 without labels; then a linear SVM on its features, C chosen inside the training split, judges it on
-five folds of the labelled ones, several times over (intervals: Nadeau and Bengio 2003). The probe is asked three
-questions: clouds as they are given (all face the same way), turned about the vertical at random (z/z), and tested in
-any pose after training on upright ones (z/SO3). Beside it: the same encoder untrained, the same network trained on the
-labelled part alone, and hand-made shape features in a random forest. The encoder has seen the clouds that are tested
-(without labels), as is usual; a row says nothing about clouds from elsewhere.
+Furniture and other everyday objects: 679 clouds, 230 with one of 12 classes. Each of --learn, an objective with or
+without `:frames` or `:average`, makes an encoder of all 679 without their labels, in the settings that the table tells;
+those that are in --out already are taken from there, and so are scores: what was stopped goes on. All are judged by the
+protocols of `pretrain.evaluation.judge` on the same splits, in the unit sphere; with --metres the forest is also shown
+sizes in metres, which tell a lamp from a wardrobe by themselves. `untrained` is the same network at its random weights;
+`settled` too, with the statistics of its batch norms taken from the data, which is all that a first epoch of anything
+brings; --scratch trains it on the labelled part of each split instead. --encoder judges files of `shoestring pretrain`.
 
-Encoders and scores are kept in --out, so a run that was stopped goes on; each encoder is some minutes to half an hour.
+The encoders saw the clouds that are tested, without labels, as is usual; nothing is told of clouds from elsewhere.
+Needs the extra `points`.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy import ndarray
+from rich.console import Console
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from shoestring.core.resamples import resampled_interval
+from shoestring.core.evaluation import Evaluation
 from shoestring.models.point_vit import PointViT
-from shoestring.pretrain import OBJECTIVES, Labelled, Request, Views, features, load_encoder, pretrain, recipe
+from shoestring.models.vn_pointnet import VNPointNet
+from shoestring.pretrain import OBJECTIVES, Clouds, Labelled, Request, Views, load_encoder, pretrain, recipe
 from shoestring.pretrain.clouds import in_unit_sphere
+from shoestring.pretrain.evaluation.cost import network_cost
 from shoestring.pretrain.evaluation.fine_tune import RECIPE, fine_tune_scores
-from shoestring.pretrain.evaluation.linear_svm import svm_scores
-from shoestring.pretrain.evaluation.random_forest import forest_scores
-from shoestring.pretrain.evaluation.rotation import rotation_scores
-from shoestring.pretrain.evaluation.shape_features import shape_features
-from shoestring.pretrain.evaluation.splits import stratified_folds
+from shoestring.pretrain.evaluation.judge import (
+    COST,
+    LINEAR,
+    Exam,
+    Judged,
+    Scores,
+    Subject,
+    exam,
+    judge,
+    parse_protocols,
+    require_protocols,
+)
+from shoestring.pretrain.evaluation.pictures import feature_pictures
+from shoestring.pretrain.evaluation.subjects import encoder_subject, hand_made, through
+from shoestring.pretrain.evaluation.table import evaluation
+from shoestring.report.evaluation import evaluation_html, print_evaluation
 
 ROOT = Path(__file__).parents[1]
-FOLDS, POINTS = 5, 1024
 VIEWS = {"contrast": {"crop": 0.7, "jitter": 0.01}, "cross_modal": {"crop": 0.7, "jitter": 0.01}}
+Network = TypeVar("Network", bound=nn.Module)
+TESTS = ("tests/pretrain", "tests/core/test_resamples.py")
 
 
 def main() -> int:
     options = arguments()
-    if not (options.data / "points2048.npz").exists():
-        print(f"skipped: no {options.data / 'points2048.npz'}; give --data DIR")
+    file = options.data / "points2048.npz"
+    if not file.exists():
+        print(f"skipped: no {file}; give --data DIR")
         return 0
-    tests = [str(path) for path in sorted((ROOT / "tests/pretrain").glob("**/test_*.py"))]
-    if not options.skip_tests and subprocess.run([sys.executable, "-m", "pytest", "-q", *tests], cwd=ROOT).returncode:
+    if not options.skip_tests and subprocess.run([sys.executable, "-m", "pytest", "-q", *TESTS], cwd=ROOT).returncode:
         print("The tests of what is measured here are red: nothing was measured.", file=sys.stderr)
         return 1
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
-    with np.load(options.data / "points2048.npz") as packed:
+    with np.load(file) as packed:
         clouds, labels = packed["points"], packed["label"].astype(np.int64)
-    known = labels >= 0
-    judge = Judge(clouds[known], labels[known], options.out / "scores.json", options.splits)
-    judge.row("shape features, random forest", judge.forest)
-    for seed in options.seeds:
-        judge.row(f"untrained, seed {seed}", lambda seed=seed: judge.probed(untrained(seed), "none"))
-    for objective in options.objectives:
-        for seed in options.seeds:
-            path = options.out / f"{name_of(options, objective)}-{seed}.safetensors"
-            if not path.exists():
-                learn(clouds, labels, objective, seed, path, options)
-            encoder, about = load_encoder(path)
-            told = f"{name_of(options, objective)}, seed {seed} ({about['seconds'] / 60:.0f} min)"
-            judge.row(told, lambda encoder=encoder, about=about: judge.probed(encoder, about["symmetry"]))
+    protocols = parse_protocols(options.protocols)
+    require_protocols(protocols, labels[labels >= 0])
+    of = exam(in_unit_sphere(clouds[labels >= 0])[:, : options.points], labels[labels >= 0], options.splits)
+    kept = Kept(options.out / "scores.json", of, protocols)
+    names = [kept.judged(subject, encoder) for subject, encoder in subjects(options, clouds, labels)]
     if options.scratch:
-        judge.row("from scratch, on the labelled part", judge.scratch)
+        names.insert(0, kept.scratch(options))
+    against = [name for name in ("untrained", "settled", "forest", "scratch") if name in {each.name for each in names}]
+    table = evaluation("Learning without labels", names, of, against, told(options), notes(options))
+    print_evaluation(table, Console(width=120))
+    (options.out / "table.md").write_text(matrix(table))
+    (options.out / "table.json").write_text(json.dumps(table.to_json(), indent=1))
+    page = evaluation_html(table, pictures(options, of))
+    (options.out / "table.html").write_text(page, encoding="utf-8")
     return 0
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data/furniture3d", help="points2048.npz")
-    parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES), choices=list(OBJECTIVES))
+    parser.add_argument("--learn", nargs="*", default=[*OBJECTIVES, "contrast:frames"], help="OBJECTIVE[:SYMMETRY]")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--epochs", type=float, default=100)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--epochs", type=float, default=40)
+    parser.add_argument("--points", type=int, default=512)
+    parser.add_argument("--patches", type=int, default=32)
+    parser.add_argument("--neighbours", type=int, default=16)
     parser.add_argument("--rotate", default="up", help="none, up or so3")
-    parser.add_argument("--symmetry", default="none", help="none, frames or average")
+    parser.add_argument("--encoder", type=Path, nargs="*", default=[], help="NAME.safetensors of `shoestring pretrain`")
+    parser.add_argument("--protocols", default="linear,knn,labels,rotation,invariance", help="as `pretrain` has them")
     parser.add_argument("--splits", type=int, default=3, help="times five folds")
-    parser.add_argument("--scratch", action="store_true", help="train from scratch too: five folds, 20 minutes")
+    parser.add_argument("--scratch", type=int, default=0, metavar="EPOCHS", help="train from scratch, too")
+    parser.add_argument("--scratch-splits", type=int, default=1, help="times five folds, of those of all")
+    parser.add_argument("--metres", action="store_true", help="the forest in metres, too")
+    parser.add_argument(
+        "--vector", action="store_true", help="a network of vectors (VN-PointNet) at random weights, too"
+    )
+    parser.add_argument("--no-learning", action="store_true", help="judge the encoders that are there")
     parser.add_argument("--out", type=Path, default=Path("pretrain-furniture3d"))
     parser.add_argument("--skip-tests", action="store_true", help="measure what may be red (for development)")
     return parser.parse_args()
 
 
-def name_of(options: argparse.Namespace, objective: str) -> str:
-    extra = "" if options.symmetry == "none" else f" {options.symmetry}"
-    return f"{objective}{extra} {options.rotate} {options.epochs:g} epochs"
-
-
-def untrained(seed: int) -> PointViT:
+def network(options: Any, seed: int = 0, classes: int = 0) -> PointViT:
     torch.manual_seed(seed)
-    return PointViT().eval()
+    return PointViT(patches=options.patches, neighbours=options.neighbours, classes=classes)
 
 
-def learn(clouds: ndarray, labels: ndarray, objective: str, seed: int, path: Path, options: Any) -> None:
-    look = Views(rotate=options.rotate, symmetry=options.symmetry, **VIEWS.get(objective, {}))
-    request = Request(path, recipe(options.epochs, lr=options.lr, seed=seed), objective=objective, look=look)
+def subjects(options: Any, clouds: ndarray, labels: ndarray) -> list[tuple[Subject, nn.Module | None]]:
+    """Who is judged, and its network where it has one."""
+    metres = clouds[labels >= 0][:, : options.points].astype(np.float32)
+    found: list[tuple[Subject, nn.Module | None]] = [(hand_made("forest"), None)]
+    found.append((hand_made("forest, invariant", invariant=True), None))
+    if options.metres:
+        found.append((hand_made("forest in metres", clouds=metres), None))
+    if options.vector:
+        vector = settled(VNPointNet(12), clouds, options.points)
+        found.append((Subject("VN-PointNet, settled", through(vector.invariants), baseline=True), vector))
+    encoders = [("untrained", network(options).eval(), "none", True)]
+    encoders.append(("settled", settled(network(options), clouds, options.points), "none", True))
+    encoders.append(("settled, frames", encoders[1][1], "frames", True))
+    for path, name in [*learned(options, clouds, labels), *((path, path.stem) for path in options.encoder)]:
+        encoder, about = load_encoder(path)
+        encoders.append((name, encoder, about["symmetry"], False))
+    for name, encoder, symmetry, baseline in encoders:
+        found.append((encoder_subject(name, encoder, symmetry, baseline), encoder))
+    return found
+
+
+def learned(options: Any, clouds: ndarray, labels: ndarray) -> list[tuple[Path, str]]:
+    """Where the encoders are, and their names in the table; those that are missing are made."""
+    found = []
+    for asked in options.learn:
+        objective, _, symmetry = asked.partition(":")
+        symmetry = symmetry or "none"
+        extra = "" if symmetry == "none" else f" {symmetry}"
+        for seed in options.seeds:
+            path = options.out / f"{objective}{extra} {options.rotate} {options.epochs:g} epochs-{seed}.safetensors"
+            if not path.exists() and not options.no_learning:
+                look = Views(rotate=options.rotate, symmetry=symmetry, **VIEWS.get(objective, {}))
+                learn(clouds, labels, request(options, path, objective, look, seed))
+            if path.exists():
+                found.append((path, f"{objective}{extra}" + (f", seed {seed}" if len(options.seeds) > 1 else "")))
+    return found
+
+
+def request(options: Any, path: Path, objective: str, look: Views, seed: int) -> Request:
+    encoder = {"patches": options.patches, "neighbours": options.neighbours}
+    how = {"objective": objective, "look": look, "points": options.points, "encoder": encoder, "every": 5}
+    return Request(path, recipe(options.epochs, seed=seed), **how)
+
+
+def learn(clouds: ndarray, labels: ndarray, asked: Request) -> None:
     said = set[str]()
 
     def told(text: str, share: float) -> None:
         epoch = text.split(",")[1]
-        if "probe" in text and int(epoch.split()[1]) % request.every == 0 and epoch not in said:
+        if "probe" in text and int(epoch.split()[1]) % asked.every == 0 and epoch not in said:
             said.add(epoch)
-            print(f"{path.stem}: {text}", file=sys.stderr, flush=True)
+            print(f"{asked.out.stem}: {text}", file=sys.stderr, flush=True)
 
-    pretrain(clouds, request, Labelled(clouds, labels), told)
-
-
-class Judge:
-    """Scores of the labelled clouds, kept as they come, and printed as rows of a table."""
-
-    def __init__(self, clouds: ndarray, labels: ndarray, path: Path, seeds: int):
-        self.metres, self.labels, self.path = clouds.astype(np.float32), labels, path
-        self.clouds = in_unit_sphere(clouds)[:, :POINTS]
-        self.splits = stratified_folds(labels, FOLDS, seeds)
-        self.kept: dict[str, dict[str, list[float]]] = json.loads(path.read_text()) if path.exists() else {}
-        print(f"\n{len(labels)} clouds, {len(set(labels.tolist()))} classes, {FOLDS} folds x {seeds}\n")
-        print("| | as given, % | z/z, % | z/SO3, % |\n|---|---|---|---|")
-
-    def row(self, name: str, measure: Callable[[], dict[str, Sequence[float]]]) -> None:
-        if name not in self.kept:
-            self.kept[name] = {key: [float(v) for v in values] for key, values in measure().items()}
-            self.path.write_text(json.dumps(self.kept, indent=1))
-        cells = [self.kept[name].get(key) for key in ("given", "z/z", "z/SO3")]
-        print(f"| {name} | {' | '.join(map(cell, cells))} |", flush=True)
-
-    def forest(self) -> dict[str, Sequence[float]]:
-        def of(clouds: ndarray) -> ndarray:
-            return shape_features(clouds)
-
-        turned = rotation_scores(of, forest_scores, self.metres, self.labels, self.splits)
-        return {"given": forest_scores(of(self.metres), self.labels, self.splits), **turned}
-
-    def probed(self, encoder: PointViT, symmetry: str) -> dict[str, Sequence[float]]:
-        @torch.no_grad()
-        def of(clouds: ndarray) -> ndarray:
-            parts = np.array_split(clouds.astype(np.float32), -(-len(clouds) // 32))
-            return np.concatenate([features(encoder, torch.from_numpy(part), symmetry).numpy() for part in parts])
-
-        turned = rotation_scores(of, svm_scores, self.clouds, self.labels, self.splits)
-        return {"given": svm_scores(of(self.clouds), self.labels, self.splits), **turned}
-
-    def scratch(self) -> dict[str, Sequence[float]]:
-        """One seed of folds, trained with turns about the vertical."""
-
-        def made(seed: int) -> PointViT:
-            torch.manual_seed(seed)
-            return PointViT(classes=int(self.labels.max()) + 1)
-
-        return {"given": fine_tune_scores(made, self.clouds, self.labels, self.splits[:FOLDS], RECIPE)}
+    pretrain(clouds, asked, Labelled(clouds, labels, asked.points), told)
 
 
-def cell(scores: Sequence[float] | None) -> str:
-    if not scores:
-        return ""
-    found = resampled_interval(scores, 1 / (FOLDS - 1))
-    return f"{found.value:.1f} ({found.low:.1f} to {found.high:.1f})"
+@torch.no_grad()
+def settled(model: Network, clouds: ndarray, points: int) -> Network:
+    """With statistics of all clouds in its batch norms, all else random."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.momentum = None  # the mean over all batches
+    model.train()
+    for some, _ in Clouds(clouds, points).epoch(0, 32):
+        model(torch.from_numpy(some))
+    return model.eval()
+
+
+class Kept:
+    """Scores on one exam, in a file as they come."""
+
+    def __init__(self, path: Path, of: Exam, protocols: tuple[str, ...]):
+        self.path, self.of, self.protocols = path, of, protocols
+        self.key = f"{of.clouds.shape[1]} points, {len(of.splits)} splits"
+        self.known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+
+    def judged(self, subject: Subject, encoder: nn.Module | None) -> Judged:
+        def scores(protocol: str) -> dict[str, Scores]:
+            return judge(subject, self.of, (protocol,))
+
+        found: dict[str, Scores] = {}
+        for protocol in self.protocols:
+            if protocol != COST:
+                found |= self._scores(f"{subject.name}: {protocol}", lambda of=protocol: scores(of))
+        done = Judged(subject.name, found, baseline=subject.baseline)
+        if encoder is None or COST not in self.protocols:
+            return done
+        return replace(done, cost=network_cost(encoder, torch.from_numpy(self.of.clouds[:1]).float()))
+
+    def scratch(self, options: Any) -> Judged:
+        """The same network on the labelled part of each split, turned about the vertical as it learns."""
+        of = self.of
+        splits = of.splits[: options.scratch_splits * (len(of.splits) // of.seeds)]
+
+        def scores() -> dict[str, Scores]:
+            def made(seed: int) -> PointViT:
+                return network(options, seed, int(of.labels.max()) + 1)
+
+            how = replace(RECIPE, epochs=options.scratch)
+            values = fine_tune_scores(made, of.clouds, of.labels, splits, how)
+            return {LINEAR: Scores(tuple(values.tolist()), options.scratch_splits, of.ratio)}
+
+        name = f"scratch: {options.scratch} epochs, {len(splits)} splits"
+        return Judged("scratch", self._scores(name, scores), baseline=True)
+
+    def _scores(self, name: str, measure: Callable[[], dict[str, Scores]]) -> dict[str, Scores]:
+        key = f"{name}, {self.key}"
+        if key not in self.known:
+            start = time.process_time()
+            self.known[key] = {label: asdict(scores) for label, scores in measure().items()}
+            self.path.write_text(json.dumps(self.known, indent=1))
+            print(f"{key}: {time.process_time() - start:.0f} s", file=sys.stderr, flush=True)
+        told = self.known[key].items()
+        return {label: Scores(**scores | {"values": tuple(scores["values"])}) for label, scores in told}
+
+
+def matrix(table: Evaluation) -> str:
+    """The same numbers in Markdown, a row a subject, for documents."""
+    cells = {(row.name, row.protocol): f"{row.mean:.1f} ({row.low:.1f} to {row.high:.1f})" for row in table.rows}
+    lines = [["", *table.protocols], ["---"] * (1 + len(table.protocols))]
+    for name in dict.fromkeys(row.name for row in table.rows):
+        lines.append([name, *(cells.get((name, protocol), "") for protocol in table.protocols)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def told(options: Any) -> str:
+    return (
+        f"all encoders: point_vit, {options.patches} patches of {options.neighbours}, {options.epochs:g} epochs of 679 "
+        f"clouds, batch 32, AdamW at 1e-3, turned: {options.rotate}"
+    )
+
+
+def notes(options: Any) -> tuple[str, ...]:
+    found = ["Settled: untrained, with the statistics of its batch norms taken from the data."]
+    if options.scratch:
+        how = f"{options.scratch} epochs, {options.scratch_splits} x 5 folds"
+        found.append(
+            f"Scratch: the same network trained on the labelled part of each split, {how}; its mean is of those."
+        )
+    return tuple(found)
+
+
+def pictures(options: Any, of: Exam) -> dict[str, Any]:
+    """Three objects as the first encoder sees them, or as an untrained one does."""
+    there = [*sorted(options.out.glob("*.safetensors")), *options.encoder]
+    encoder, about = load_encoder(there[0]) if there else (network(options).eval(), {"symmetry": "none"})
+    drawn = feature_pictures(encoder, of.clouds[[4, 60, 150]], about["symmetry"])
+    name = there[0].stem if there else "untrained"
+    return {f"{caption}, {name}": picture for caption, picture in drawn.items()}
 
 
 if __name__ == "__main__":

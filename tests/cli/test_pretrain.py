@@ -39,7 +39,15 @@ def test_an_encoder_is_written(shoestring: Run, folder: Path, tmp_path: Path) ->
     assert told["data"]["clouds"] == 12
     assert [set(row) for row in told["log"]] == [{"epoch", "loss", "probe", "rank"}] * 2
     assert json.loads(out.with_suffix(".json").read_text())["log"] == told["log"]
-    assert "<svg" in (tmp_path / "one.html").read_text()
+    page = (tmp_path / "one.html").read_text()
+    assert "<svg" in page
+    assert page.count('src="data:image/png') == 3
+    assert "over untrained" in page
+    assert "all labels" in ran.out and "nearest neighbours" in ran.out
+    rows = {(row["name"], row["protocol"]): row for row in told["evaluation"]["rows"]}
+    assert {name for name, _ in rows} == {"untrained", "forest", "one"}
+    assert rows["one", "all labels"]["n"] == 12  # the smaller class has four: four folds, three times
+    assert rows["one", "over forest"]["unit"] == "pt"
     again = pretrain(
         "point_vit", data=folder, objective="point_mae", epochs=2, batch=4, points=64, out=tmp_path / "two.safetensors"
     )
@@ -86,6 +94,14 @@ def test_made_shapes_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             "give a folder with 12",
         ),
         (("point_vit", "--data", "{data}", "--lr", 0), "lr: 0.0 does not do"),
+        (
+            ("point_vit", "--data", "{data}", "--protocols", "svm"),
+            "protocols: 'svm' will not do; write all, or some of",
+        ),
+        (
+            ("point_vit", "--data", "{data}", "--probe", "{data}", "--protocols", "few-shot"),
+            "few-shot: 0 classes have more than 10 items",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_line(

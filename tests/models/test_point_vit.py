@@ -16,6 +16,7 @@ from shoestring.models.point_vit import (
     point_vit_s,
     point_vit_ti,
     pooled,
+    some_patches,
 )
 from shoestring.models.zoo import build
 from shoestring.pipeline.original import resolve
@@ -142,3 +143,8 @@ def test_capture_follows_it() -> None:
     layers = [node for node in graph.graph.nodes if node.op == "call_module"]
     assert sum(isinstance(graph.get_submodule(str(node.target)), nn.Linear) for node in layers) == 2 + 2 * 6 + 1
     torch.testing.assert_close(graph(cloud()), small(5)(cloud()))
+
+
+def test_patches_are_taken_by_index() -> None:
+    groups, index = torch.randn(2, 5, 4, 3), torch.tensor([[4, 0], [1, 1]])
+    assert torch.equal(some_patches(groups, index), torch.stack([groups[0, [4, 0]], groups[1, [1, 1]]]))

@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from shoestring.models.point_vit import PointViT
-from shoestring.pretrain.point_mae import PointMAE, chamfer, divided, some
+from shoestring.pretrain.point_mae import PointMAE, chamfer, divided
 from shoestring.pretrain.views import Views
 
 STILL = Views(rotate="none", scale=1.0, shift=0.0)
@@ -36,11 +36,6 @@ def test_every_patch_is_seen_or_hidden(hidden: float, count: int) -> None:
     assert torch.equal(torch.cat([seen, gone], 1).sort(1).values, torch.arange(64).expand(50, 64))
     if hidden == 0.6:  # each patch is hidden equally often: 50 * 0.6 = 30, and 5 standard deviations
         assert (gone.flatten().bincount(minlength=64) - 50 * count / 64).abs().max() < 18
-
-
-def test_patches_are_taken_by_index() -> None:
-    groups, index = torch.randn(2, 5, 4, 3), torch.tensor([[4, 0], [1, 1]])
-    assert torch.equal(some(groups, index), torch.stack([groups[0, [4, 0]], groups[1, [1, 1]]]))
 
 
 def test_the_loss_is_the_distance_of_what_is_decoded(xyz: Tensor, encoder: PointViT) -> None:

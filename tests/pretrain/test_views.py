@@ -11,14 +11,14 @@ from torch import Tensor
 from shoestring.core.errors import BadInput
 from shoestring.geometry.frames import averaged, canonical, in_frames
 from shoestring.models.point_vit import PointViT
-from shoestring.pretrain.views import Views, cropped, features, rotations, seen, view
+from shoestring.pretrain.views import Views, cropped, features, seen, turns, view
 
 PLAIN = {"rotate": "none", "scale": 1.0, "shift": 0.0}
 
 
 def turned(xyz: Tensor, seed: int = 0) -> Tensor:
-    turns = Rotation.random(len(xyz), random_state=seed).as_matrix()
-    return torch.from_numpy(np.einsum("bij,bnj->bni", turns, xyz.double().numpy()).astype(np.float32))
+    any_way = Rotation.random(len(xyz), random_state=seed).as_matrix()
+    return torch.from_numpy(np.einsum("bij,bnj->bni", any_way, xyz.double().numpy()).astype(np.float32))
 
 
 def test_nothing_asked_for_is_nothing_done(xyz: Tensor) -> None:
@@ -36,7 +36,7 @@ def test_about_the_vertical_nothing_rises(xyz: Tensor, up: str) -> None:
 @pytest.mark.parametrize("rotate", ["up", "so3"])
 def test_rotations_are_rotations_and_uniform(rotate: str) -> None:
     torch.manual_seed(0)
-    found = rotations(4000, rotate).double()
+    found = turns(4000, rotate).double()
     torch.testing.assert_close(
         found @ found.transpose(1, 2), torch.eye(3).double().expand(4000, 3, 3), atol=1e-5, rtol=0
     )

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from shoestring.core.evaluation import Evaluation, Row
 from shoestring.report.learning import learning_html, print_learning
+from shoestring.report.markup import element
 
 
 def about(probes: bool = True, **changes: Any) -> dict[str, Any]:
@@ -53,6 +55,16 @@ def test_the_page_has_a_curve_for_what_was_measured(probes: bool) -> None:
     assert counted.seen.count("b") == 0
     assert ("epoch 4: 54.0 %" in html) == probes
     assert "&lt;b&gt;one" in html
+
+
+def test_the_page_ends_with_what_it_is_worth_and_what_it_sees() -> None:
+    row = Row("point_vit", "all labels", 80.0, 75.0, 85.0, 15, 3)
+    worth = Evaluation("Worth", "accuracy", "9 clouds", (row,), notes=("C is chosen inside.",))
+    seen = {"Cloud 1": element("img", src="data:,", alt="a cloud")}
+    html = learning_html(about(), "one", worth, seen)
+    assert "All labels" in html and "75.00 to 85.00" in html and "C is chosen inside." in html
+    assert "a cloud" in html and "a cloud" in learning_html(about(), "one", None, seen)
+    assert "What the features see" not in learning_html(about(), "one")
 
 
 def test_one_epoch_is_enough() -> None:

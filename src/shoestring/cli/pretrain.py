@@ -1,6 +1,7 @@
 """`shoestring pretrain point_vit`: an encoder of point clouds learns without labels."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from numpy import ndarray
 
     from shoestring.pretrain import Labelled, Pretrained
+    from shoestring.report.markup import Markup
 
+_DRAWN = 3  # clouds in the page
 _SPARE = 2  # times the points of an epoch are taken of each cloud, so that epochs differ
 
 
@@ -41,6 +44,7 @@ def pretrain(
     rotate: str = "up",
     up: str = "y",
     probe: str | Path | None = None,
+    protocols: str = "linear,knn",
     every: int = 10,
     pictures: str | Path | None = None,
     out: str | Path = "encoder.safetensors",
@@ -56,11 +60,14 @@ def pretrain(
     `model`: a name in `pretrain.ENCODERS`. `data`: as in `fit`, labels and all; labels are not used. `demo`: made
     shapes instead. `objective`: point_mae, point_jepa, contrast or cross_modal. `symmetry`, `rotate`, `up`: how clouds
     are shown (`pretrain.Views`, of which `views` gives more). `probe`: labelled clouds to look at the encoder with
-    after `every` so many epochs. `pictures`: a folder of one for each cloud, for cross_modal; without it draws its own.
-    `encoder`, `settings`: of the encoder and the objective, where they differ. What was stopped goes on. Raises
-    BadInput."""
+    after `every` so many epochs and to judge it with at the end, beside the untrained one and hand-made features,
+    under `protocols` (`pretrain.evaluation.judge`): `evaluation` of what is returned. `pictures`: a folder of one for
+    each cloud, for cross_modal; without it draws its own. `encoder`, `settings`: of the encoder and the objective,
+    where they differ. What was stopped goes on. Raises BadInput."""
     from shoestring.pretrain import Request, Views, recipe  # loads torch
     from shoestring.pretrain import pretrain as learned
+    from shoestring.pretrain.evaluation.judge import parse_protocols
+    from shoestring.pretrain.evaluation.table import learned_table, require_exam
     from shoestring.pretrain.icons import read_pictures
 
     look = Views(**{"rotate": rotate, "up": up, "symmetry": symmetry, **_usual(objective), **(views or {})})
@@ -78,8 +85,13 @@ def pretrain(
     require_places(request.out)
     clouds, name = _clouds(data, demo, points)
     labelled = None if probe is None else _labelled(probe, points)
+    asked = parse_protocols(protocols)
+    exam = None if labelled is None else require_exam(labelled, asked, up)
     shown = None if pictures is None else read_pictures(pictures, len(clouds))
-    return learned(clouds, request, labelled, report, {"source": name}, shown)
+    done = learned(clouds, request, labelled, report, {"source": name}, shown)
+    if exam is None or not done.leader:
+        return done
+    return replace(done, evaluation=learned_table(done, request, exam, asked, report))
 
 
 def pretrain_command(
@@ -98,7 +110,13 @@ def pretrain_command(
     ] = "none",
     rotate: Annotated[str, typer.Option(help="How clouds are turned while learning: none, up or so3.")] = "up",
     up: Annotated[str, typer.Option(help="The axis that points up: x, y or z.")] = "y",
-    probe: Annotated[Path | None, typer.Option(help="Labelled clouds to look at the encoder with on the way.")] = None,
+    probe: Annotated[
+        Path | None,
+        typer.Option(help="Labelled clouds to look at the encoder with on the way and to judge it at the end."),
+    ] = None,
+    protocols: Annotated[
+        str, typer.Option(help="How --probe judges: linear,knn,few-shot,labels,rotation,invariance,cost, or all.")
+    ] = "linear,knn",
     every: Annotated[int, typer.Option(help="Epochs between two looks.", min=1)] = 10,
     pictures: Annotated[
         Path | None, typer.Option(help="A folder with a picture of each cloud, for cross_modal; default: drawn.")
@@ -111,6 +129,7 @@ def pretrain_command(
     html: Html = None,
 ) -> None:
     """Trains an encoder of point clouds without labels; what was stopped goes on where it was."""
+    from shoestring.report.evaluation import print_evaluation
     from shoestring.report.learning import learning_html, print_learning
 
     require_places(json, html)
@@ -128,6 +147,7 @@ def pretrain_command(
             rotate=rotate,
             up=up,
             probe=probe,
+            protocols=protocols,
             every=every,
             pictures=pictures,
             out=out,
@@ -136,10 +156,14 @@ def pretrain_command(
         )
     if not done.leader:
         return
-    write_json(json, done.about)
+    found = done.evaluation
+    write_json(json, done.about if found is None else {**done.about, "evaluation": found.to_json()})
     if html is not None:
-        write_text(html, learning_html(done.about, done.path.stem))
+        drawn = _drawn(done, probe or data, demo, points, up)
+        write_text(html, learning_html(done.about, done.path.stem, found, drawn))
     print_learning(done.about, str(done.path), console())
+    if found is not None:
+        print_evaluation(found, console())
 
 
 def _usual(objective: str) -> dict[str, Any]:
@@ -166,3 +190,13 @@ def _labelled(probe: str | Path, points: int) -> "Labelled":
     from shoestring.pretrain import Labelled
 
     return Labelled(*stacked(load_clouds(probe, unlabelled=True), points), points)
+
+
+def _drawn(done: "Pretrained", data: Path | None, demo: bool, points: int, up: str) -> dict[str, "Markup"]:
+    """What the encoder sees of some clouds, far apart in the data."""
+    from shoestring.pretrain.clouds import in_unit_sphere
+    from shoestring.pretrain.evaluation.pictures import feature_pictures
+
+    clouds = in_unit_sphere(_clouds(data, demo and data is None, points)[0])
+    few = clouds[:: max(1, len(clouds) // _DRAWN)][:_DRAWN]
+    return feature_pictures(done.encoder, few, done.about["symmetry"], up)

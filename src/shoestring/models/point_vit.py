@@ -87,6 +87,11 @@ class Blocks(nn.Module):
         return self.norm(x)
 
 
+def some_patches(groups: Tensor, index: Tensor) -> Tensor:
+    """The patches [B, T, K, 3] of [B, M, K, 3] that `index` int64 [B, T] names."""
+    return take(groups.flatten(2), index).unflatten(2, groups.shape[2:])
+
+
 def place_code(dim: int) -> nn.Sequential:
     """The layers that make a code [..., dim] of a centre [..., 3]."""
     return nn.Sequential(nn.Linear(3, dim), nn.GELU(), nn.Linear(dim, dim))

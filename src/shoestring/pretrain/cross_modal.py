@@ -14,7 +14,7 @@ from shoestring.core.errors import BadInput
 from shoestring.models.point_vit import PointViT
 from shoestring.pretrain.contrast import Contrast, ntxent, projection
 from shoestring.pretrain.render import pictures
-from shoestring.pretrain.views import Views, rotations
+from shoestring.pretrain.views import Views, turns
 
 
 class PictureEncoder(nn.Module):
@@ -65,8 +65,8 @@ class CrossModal(Contrast):
         """float32 [B, channels, H, W]: those given, or of the clouds as they are, from a random side."""
         if self.given is not None:
             return self.given[index]
-        turns = sides(len(xyz), self.look.up).numpy()
-        return torch.from_numpy(pictures(xyz.detach().cpu().numpy(), turns, self.size)).to(xyz.device)
+        seen_from = sides(len(xyz), self.look.up).numpy()
+        return torch.from_numpy(pictures(xyz.detach().cpu().numpy(), seen_from, self.size)).to(xyz.device)
 
 
 def sides(count: int, up: str) -> Tensor:
@@ -79,7 +79,7 @@ def sides(count: int, up: str) -> Tensor:
     level, steep, rest = tilt.cos(), tilt.sin(), torch.zeros(count)
     rows = [(rest + 1, rest, rest), (rest, level, -steep), (rest, steep, level)]
     tilts = torch.stack([torch.stack(row, 1) for row in rows], 1)
-    return tilts @ upright @ rotations(count, "up", up)
+    return tilts @ upright @ turns(count, "up", up)
 
 
 def _channels_first(shown: ndarray) -> Tensor:

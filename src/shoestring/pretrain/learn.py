@@ -13,6 +13,7 @@ import torch
 from numpy import ndarray
 
 from shoestring.core.errors import BadInput
+from shoestring.core.evaluation import Evaluation
 from shoestring.deploy.shoe import require_writable
 from shoestring.models.point_vit import PointViT
 from shoestring.pretrain.clouds import Clouds, digest
@@ -73,13 +74,15 @@ class Request:
 @dataclass(frozen=True)
 class Pretrained:
     """`encoder`, in eval mode, and the file it was written to. `log`: a row an epoch (`live.Log`). `about`: what the
-    JSON beside the file says. `leader`: whether this process, of several, wrote it."""
+    JSON beside the file says. `leader`: whether this process, of several, wrote it. `evaluation`: what it was found to
+    be worth, where that was asked for."""
 
     path: Path
     encoder: PointViT
     log: list[dict[str, Any]]
     about: dict[str, Any]
     leader: bool = True
+    evaluation: Evaluation | None = None
 
 
 def pretrain(

@@ -1,9 +1,12 @@
 """Point-JEPA: from some patches of a cloud, the tokens are foretold that a slow copy of the encoder gives to others
 (arXiv 2404.16432, section 3; block sizes of its code).
 
-Patches are put in a sequence in which neighbours lie near each other, so that a run of the sequence is a region. Two
-things differ from the paper: of all clouds of a batch the runs have the same lengths, and a context that meets a
-target goes on behind it instead of losing patches.
+Patches are put in a sequence in which neighbours lie near each other, so that a run of the sequence is a region. Four
+things differ from the paper. Of all clouds of a batch the runs have the same lengths. A context that meets a target
+goes on behind it instead of losing patches. The copy has patches' layers of its own: with those of the encoder the
+targets follow every step, and lose directions. And what the place of a patch tells of a token, or what all tokens have
+in common, is taken out of the targets (`content`). Of an untrained encoder that is nearly all there is (the test says
+how much): foretelling it needs no look at the cloud, the loss falls, and the features fade.
 """
 
 import copy
@@ -14,10 +17,11 @@ from torch.nn import functional
 
 from shoestring.geometry.operators import take
 from shoestring.geometry.reference import distances
-from shoestring.models.point_vit import Blocks, PointViT, place_code
+from shoestring.models.point_vit import Blocks, PointViT, place_code, some_patches
 from shoestring.pretrain.objective import Objective
 from shoestring.pretrain.views import Views, view
 
+_LEAST = 1e-6  # standard deviation below which a feature says nothing
 _TARGET, _CONTEXT = (0.15, 0.2), (0.4, 0.75)  # shares of the patches
 
 
@@ -55,10 +59,22 @@ def runs(batch: int, patches: int, targets: int) -> tuple[Tensor, Tensor]:
     return places.gather(1, free[:, :count]), held
 
 
+def content(tokens: Tensor, centres: Tensor) -> Tensor:
+    """Of tokens [B, M, dim] at `centres` [B, M, 3], what their place does not tell: all that a quadratic function of
+    the centre fits (least squares over the batch) is taken out, and each feature then has variance 1."""
+    x, y, z = centres.flatten(0, 1).unbind(1)
+    places = torch.stack([torch.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, y * z, z * x], 1)
+    known, _ = torch.linalg.qr(places)
+    flat = tokens.flatten(0, 1)
+    left = flat - known @ (known.T @ flat)
+    return (left / (left.std(0, correction=0) + _LEAST)).view_as(tokens)
+
+
 class PointJEPA(Objective):
     """`targets`: runs foretold of each cloud. `depth`: blocks of the predictor, half as wide as the encoder. `slow`:
-    how much of itself the copy keeps at a step, from the first value to the second; both have the patches' layers in
-    common. The tokens to foretell are normalised each; the loss is smooth L1."""
+    how much of itself the copy keeps at a step, from the first value to the second. What is to be foretold is the
+    `content` of the copy's tokens; the loss is smooth L1. Under several processes each takes out what its own share of
+    the batch says of places."""
 
     def __init__(
         self,
@@ -66,13 +82,13 @@ class PointJEPA(Objective):
         look: Views,
         targets: int = 4,
         depth: int = 3,
-        slow: tuple[float, float] = (0.99, 1.0),
+        slow: tuple[float, float] = (0.998, 1.0),
     ):
         super().__init__(encoder, look)
         dim, heads = encoder.dim, encoder.settings["heads"]
         narrow = max(heads, dim // 2 // heads * heads)
         self.targets, self.slow = targets, slow
-        self.teacher = nn.ModuleList([copy.deepcopy(encoder.place), copy.deepcopy(encoder.blocks)])
+        self.teacher = nn.ModuleList(copy.deepcopy(part) for part in self._copied())
         self.teacher.requires_grad_(False)
         self.narrow, self.widen = nn.Linear(dim, narrow), nn.Linear(narrow, dim)
         self.place = place_code(narrow)
@@ -82,12 +98,11 @@ class PointJEPA(Objective):
 
     def forward(self, xyz: Tensor, index: Tensor) -> Tensor:
         groups, centres = self.encoder.group(view(xyz, self.look))
-        tokens = self.encoder.embed(groups)
         order = sequence(centres)
         context, targets = (part.to(xyz.device) for part in runs(len(xyz), self.encoder.patches, self.targets))
         seen = order.gather(1, context)
-        told = self.encoder.blocks(take(tokens, seen), self.encoder.place(take(centres, seen)))
-        expected = self.expected(tokens, centres)
+        told = self.encoder.encode(some_patches(groups, seen), take(centres, seen))
+        expected = self.expected(groups, centres)
         losses = []
         for run in targets:
             hidden = order.gather(1, run)
@@ -95,12 +110,11 @@ class PointJEPA(Objective):
             losses.append(functional.smooth_l1_loss(found, take(expected, hidden)))
         return torch.stack(losses).mean()
 
-    def expected(self, tokens: Tensor, centres: Tensor) -> Tensor:
-        """What the slow copy says of all patches, each token normalised: [B, M, dim], without gradients."""
-        place, blocks = self.teacher
+    def expected(self, groups: Tensor, centres: Tensor) -> Tensor:
+        """What the slow copy says of all patches beyond their places: [B, M, dim], without gradients."""
+        embed, place, blocks = self.teacher
         with torch.no_grad():
-            said = blocks(tokens.detach(), place(centres))
-            return functional.layer_norm(said, said.shape[-1:])
+            return content(blocks(embed(groups), place(centres)), centres)
 
     def foretold(self, told: Tensor, seen: Tensor, hidden: Tensor) -> Tensor:
         """Tokens [B, T, dim] at the centres `hidden` [B, T, 3], from tokens [B, C, dim] at `seen` [B, C, 3]."""
@@ -111,10 +125,13 @@ class PointJEPA(Objective):
     def follow(self, progress: float) -> None:
         """The copy goes towards the encoder: t = m t + (1 - m) e, m linear over the run."""
         keep = self.slow[0] + (self.slow[1] - self.slow[0]) * progress
-        online = [*self.encoder.place.parameters(), *self.encoder.blocks.parameters()]
+        online = [parameter for part in self._copied() for parameter in part.parameters()]
         with torch.no_grad():
             for slow, fast in zip(self.teacher.parameters(), online, strict=True):
                 slow.lerp_(fast, 1 - keep)
+
+    def _copied(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        return self.encoder.embed, self.encoder.place, self.encoder.blocks
 
 
 def _between(low: float, high: float) -> float:

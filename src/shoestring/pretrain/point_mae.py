@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from shoestring.geometry.operators import take
-from shoestring.models.point_vit import Blocks, PointViT, place_code
+from shoestring.models.point_vit import Blocks, PointViT, place_code, some_patches
 from shoestring.pretrain.objective import Objective
 from shoestring.pretrain.views import Views, view
 
@@ -24,11 +24,6 @@ def chamfer(a: Tensor, b: Tensor) -> Tensor:
     return squared.amin(2).mean(1) + squared.amin(1).mean(1)
 
 
-def some(groups: Tensor, index: Tensor) -> Tensor:
-    """The patches [B, T, K, 3] of [B, M, K, 3] that `index` [B, T] names."""
-    return take(groups.flatten(2), index).unflatten(2, groups.shape[2:])
-
-
 class PointMAE(Objective):
     """`hidden`: the share of the patches that the encoder does not see (the paper: 0.6). `depth`: of the decoder, which
     alone is given a token in the place of what is hidden, so that the encoder never learns where that lies."""
@@ -46,9 +41,9 @@ class PointMAE(Objective):
     def forward(self, xyz: Tensor, index: Tensor) -> Tensor:
         groups, centres = self.encoder.group(view(xyz, self.look))
         shown, hidden = (part.to(xyz.device) for part in divided(len(xyz), self.encoder.patches, self.hidden))
-        tokens = self.encoder.encode(some(groups, shown), take(centres, shown))
+        tokens = self.encoder.encode(some_patches(groups, shown), take(centres, shown))
         found = self.decode(tokens, take(centres, shown), take(centres, hidden))
-        return chamfer(found.flatten(0, 1), some(groups, hidden).flatten(0, 1)).mean()
+        return chamfer(found.flatten(0, 1), some_patches(groups, hidden).flatten(0, 1)).mean()
 
     def decode(self, tokens: Tensor, seen: Tensor, hidden: Tensor) -> Tensor:
         """Points [B, H, K, 3] about the centres `hidden` [B, H, 3], from tokens at the centres `seen` [B, T, 3]."""

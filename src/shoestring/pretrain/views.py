@@ -6,6 +6,7 @@ All functions take and give float32 [B, N, 3] and draw from torch's own generato
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,10 +14,12 @@ from shoestring.core.errors import BadInput
 from shoestring.geometry.frames import averaged, canonical, in_frames
 from shoestring.geometry.operators import nearest, take
 from shoestring.models.point_vit import PointViT
+from shoestring.pretrain.rotations import rotations
 
 ROTATE = ("none", "up", "so3")
 SYMMETRY = ("none", "frames", "average")
 _UP = {"x": 0, "y": 1, "z": 2}
+_KINDS = {"up": "z", "so3": "SO3"}  # as `rotations` calls them
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,7 @@ def view(xyz: Tensor, how: Views) -> Tensor:
     if how.crop < 1:
         xyz = cropped(xyz, how.crop)
     if how.rotate != "none":
-        turns = rotations(len(xyz), how.rotate, how.up).to(xyz)
-        xyz = xyz @ turns.transpose(1, 2)
+        xyz = xyz @ turns(len(xyz), how.rotate, how.up).to(xyz).transpose(1, 2)
     if how.scale > 1:
         bound = math.log(how.scale)
         xyz = xyz * xyz.new_empty(len(xyz), 1, 3).uniform_(-bound, bound).exp()
@@ -80,15 +82,10 @@ def features(encoder: PointViT, xyz: Tensor, symmetry: str = "none") -> Tensor:
     return encoder.features(canonical(xyz) if symmetry == "frames" else xyz)
 
 
-def rotations(count: int, rotate: str, up: str = "y") -> Tensor:
-    """Random rotations float32 [count, 3, 3]: about `up` by a uniform angle, or (so3) uniform among all (a quaternion
-    of normal numbers; Shoemake 1992)."""
-    if rotate == "so3":
-        return _of_quaternions(torch.randn(count, 4))
-    half = torch.rand(count) * math.pi
-    quaternions = torch.zeros(count, 4)
-    quaternions[:, 0], quaternions[:, 1 + _UP[up]] = half.cos(), half.sin()
-    return _of_quaternions(quaternions)
+def turns(count: int, rotate: str, up: str = "y") -> Tensor:
+    """Random rotations float32 [count, 3, 3]: about `up`, or (so3) any. The seed is drawn from torch's generator."""
+    random = np.random.default_rng(int(torch.randint(2**62, ())))
+    return torch.from_numpy(rotations(_KINDS[rotate], count, random, _UP[up]).astype(np.float32))
 
 
 def cropped(xyz: Tensor, least: float) -> Tensor:
@@ -96,13 +93,3 @@ def cropped(xyz: Tensor, least: float) -> Tensor:
     share = least + (1 - least) * float(torch.rand(()))
     middle = torch.randint(xyz.shape[1], (len(xyz), 1), device=xyz.device)
     return take(xyz, nearest(take(xyz, middle), xyz, max(1, round(share * xyz.shape[1]))).squeeze(1))
-
-
-def _of_quaternions(quaternions: Tensor) -> Tensor:
-    w, x, y, z = (quaternions / quaternions.norm(dim=1, keepdim=True)).unbind(1)
-    rows = [
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    ]
-    return torch.stack([torch.stack(row, 1) for row in rows], 1)

@@ -43,8 +43,15 @@ def evaluation_html(evaluation: Evaluation, pictures: Mapping[str, Markup] | Non
         evaluation.title,
         header("evaluation", evaluation.title, evaluation.data),
         facts(_numbers(evaluation)),
+        *evaluation_parts(evaluation, pictures),
+    )
+
+
+def evaluation_parts(evaluation: Evaluation, pictures: Mapping[str, Markup] | None = None) -> tuple[Markup | None, ...]:
+    """What follows the headline, for pages that have another one."""
+    return (
         columns(*(_protocol(evaluation, index, name) for index, name in enumerate(evaluation.protocols))),
-        _pictures(pictures or {}),
+        picture_section(pictures or {}),
         _table(evaluation),
         columns(
             section("Notes", bullets(evaluation.notes)) if evaluation.notes else None,
@@ -128,7 +135,8 @@ def _protocol(evaluation: Evaluation, index: int, name: str) -> Markup:
     return section(capital(name), element("figure", picture, element("figcaption", told.strip())))
 
 
-def _pictures(pictures: Mapping[str, Markup]) -> Markup | None:
+def picture_section(pictures: Mapping[str, Markup]) -> Markup | None:
+    """Caption to picture, side by side; nothing where there is none."""
     if not pictures:
         return None
     shown = [element("figure", picture, element("figcaption", caption)) for caption, picture in pictures.items()]

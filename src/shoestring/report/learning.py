@@ -6,6 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
+from shoestring.core.evaluation import Evaluation
+from shoestring.report.evaluation import evaluation_parts, picture_section
 from shoestring.report.markup import Markup, element
 from shoestring.report.page import facts, header, page, section, table
 from shoestring.report.plane import Plane, dot
@@ -21,8 +23,14 @@ def print_learning(about: Mapping[str, Any], path: str, console: Console) -> Non
     console.print(f"written: {path}", markup=False)
 
 
-def learning_html(about: Mapping[str, Any], name: str) -> str:
-    """One self-contained document in the look of the receipt."""
+def learning_html(
+    about: Mapping[str, Any],
+    name: str,
+    evaluation: Evaluation | None = None,
+    pictures: Mapping[str, Markup] | None = None,
+) -> str:
+    """One self-contained document in the look of the receipt. `evaluation`: what the encoder was found to be worth;
+    `pictures`: caption to picture of what it sees."""
     log = about["log"]
     probed = [row for row in log if "probe" in row]
     curves = [_curve("loss", "Loss", log, "loss")]
@@ -34,6 +42,7 @@ def learning_html(about: Mapping[str, Any], name: str) -> str:
         header("pretrain", name, f"{_named(about)} on {about['data']['clouds']} clouds without labels."),
         facts(_numbers(about)),
         section("Epoch by epoch", *curves),
+        *(evaluation_parts(evaluation, pictures) if evaluation else (picture_section(pictures or {}),)),
         section("Everything", table("Epochs", ["epoch", ">loss", ">probe, %"], rows)),
     )
 

@@ -19,7 +19,7 @@ def test_test_items_have_no_part_in_what_is_fitted(blobs, monkeypatch: pytest.Mo
     split = stratified_folds(labels)[0]
     seen: list[np.ndarray] = []
     fit = linear_svm._fit
-    monkeypatch.setattr(linear_svm, "_fit", lambda x, y, c, seed: (seen.append(x), fit(x, y, c, seed))[1])
+    monkeypatch.setattr(linear_svm, "_fit", lambda x, y, c: (seen.append(x), fit(x, y, c))[1])
     svm_scores(features, labels, [split])
     ours, seen[:] = list(seen), []
     broken = features.copy()

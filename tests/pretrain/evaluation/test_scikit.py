@@ -14,5 +14,5 @@ def test_it_is_the_module() -> None:
 
 def test_its_absence_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.svm", None)
-    with pytest.raises(BadInput, match="pip install scikit-learn"):
+    with pytest.raises(BadInput, match=r"pip install 'shoestring\[points\]'"):
         scikit_learn("svm")

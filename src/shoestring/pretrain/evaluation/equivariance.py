@@ -10,7 +10,7 @@ import numpy as np
 from numpy import ndarray
 
 from shoestring.core.errors import BadInput
-from shoestring.pretrain.evaluation.rotation import rotations
+from shoestring.pretrain.rotations import rotations
 
 
 def invariance_error(

@@ -9,32 +9,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy import ndarray
 
-from shoestring.core.errors import BadInput
 from shoestring.pretrain.evaluation.splits import Split
+from shoestring.pretrain.rotations import rotations
 
 Features = Callable[[ndarray], ndarray]
 Probe = Callable[[ndarray, ndarray, Sequence[Split]], ndarray]
 PROTOCOLS = (("z", "z"), ("z", "SO3"), ("SO3", "SO3"))
-
-
-def rotations(kind: str, count: int, random: np.random.Generator, up: int = 1) -> ndarray:
-    """`count` random rotation matrices float64 [count, 3, 3], uniform on the circle about axis `up` ("z") or on all
-    rotations ("SO3": unit quaternions of normal numbers, Shoemake 1992). Raises BadInput for another `kind`."""
-    if kind == "SO3":
-        w, x, y, z = _unit(random.standard_normal((count, 4))).T
-    elif kind == "z":
-        half = random.uniform(0, np.pi, count)
-        quaternion = np.zeros((4, count))
-        quaternion[0], quaternion[1 + up] = np.cos(half), np.sin(half)
-        w, x, y, z = quaternion
-    else:
-        raise BadInput(f"rotation: {kind!r} is not known; write z or SO3")
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.moveaxis(np.array(rows), 2, 0)
 
 
 def turned(clouds: ndarray, kind: str, seed: int, up: int = 1) -> ndarray:
@@ -61,7 +41,3 @@ def rotation_scores(
                 both[split.test] = of[test][split.test]
                 scores[f"{train}/{test}"].append(float(probe(both, labels, [split])[0]))
     return {name: np.array(of) for name, of in scores.items()}
-
-
-def _unit(rows: ndarray) -> ndarray:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -11,4 +11,4 @@ def scikit_learn(module: str) -> Any:
     try:
         return importlib.import_module(f"sklearn.{module}")
     except ImportError:
-        raise BadInput("evaluation: this probe needs scikit-learn; write: pip install scikit-learn") from None
+        raise BadInput("evaluation: this probe needs scikit-learn; write: pip install 'shoestring[points]'") from None

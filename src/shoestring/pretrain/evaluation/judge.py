@@ -1,0 +1,201 @@
+"""Every subject under every protocol on the same splits, as rows of one table with paired differences.
+
+Scores are kept apart from the rows, because differences are taken split by split, and so that a script can keep what
+took long.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy import ndarray
+
+from shoestring.core.errors import BadInput
+from shoestring.core.evaluation import Cost, Row
+from shoestring.core.resamples import resampled_difference, resampled_interval
+from shoestring.pretrain.evaluation.equivariance import invariance_error
+from shoestring.pretrain.evaluation.few_shot import few_shot
+from shoestring.pretrain.evaluation.label_fraction import fraction_scores
+from shoestring.pretrain.evaluation.linear_svm import svm_scores
+from shoestring.pretrain.evaluation.nearest import nearest_scores
+from shoestring.pretrain.evaluation.rotation import Features, Probe, rotation_scores
+from shoestring.pretrain.evaluation.scikit import scikit_learn
+from shoestring.pretrain.evaluation.splits import Split, episodes, stratified_folds
+
+FOLDS, EPISODES, SHARE = 5, 10, 0.25
+LINEAR, KNN, FEW, FRACTION = "all labels", "nearest neighbours", "5-way 10-shot", f"{SHARE:.0%} of the labels"
+UPRIGHT, ANYHOW = "turned z/z", "turned z/SO3"
+ERROR = "invariance error"
+_SHOWN = 64  # clouds that are turned to see how features change
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`values`, one a split or episode, of `seeds` seeds. `ratio`: as `core.resamples` takes it."""
+
+    values: tuple[float, ...]
+    seeds: int
+    ratio: float = 0.0
+    higher_is_better: bool = True
+    unit: str = "%"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`features`: clouds [n, N, 3] to [n, d]; `probe`: what judges them where a protocol does not say. `clouds`: its
+    own, where it is not to see those of all others (in metres, for example). `baseline`: there to be compared with."""
+
+    name: str
+    features: Features
+    probe: Probe = svm_scores
+    clouds: ndarray | None = None
+    baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a subject is worth by protocol, and what it costs."""
+
+    name: str
+    scores: Mapping[str, Scores]
+    cost: Cost = field(default_factory=Cost)
+    baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Exam:
+    """`clouds` float [n, N, 3] with `labels` int [n], none below 0, and the `splits` all subjects share. `up`: the
+    vertical axis, 0 to 2."""
+
+    clouds: ndarray
+    labels: ndarray
+    splits: Sequence[Split]
+    up: int = 1
+
+    @property
+    def seeds(self) -> int:
+        return len({split.seed for split in self.splits})
+
+    @property
+    def ratio(self) -> float:
+        return len(self.splits[0].test) / len(self.splits[0].train)
+
+
+def exam(clouds: ndarray, labels: ndarray, seeds: int = 3, up: str = "y") -> Exam:
+    """Five stratified folds, or as many as the smallest class has items, `seeds` times over. Raises BadInput where a
+    class has one item only."""
+    folds = min(FOLDS, max(2, int(np.unique(labels, return_counts=True)[1].min())))
+    return Exam(clouds, labels, stratified_folds(labels, folds, seeds), "xyz".index(up))
+
+
+Protocol = Callable[[Subject, Exam, ndarray, ndarray], dict[str, Scores]]
+
+
+def _linear(subject: Subject, of: Exam, clouds: ndarray, features: ndarray) -> dict[str, Scores]:
+    return {LINEAR: _folds(subject.probe(features, of.labels, of.splits), of)}
+
+
+def _knn(subject: Subject, of: Exam, clouds: ndarray, features: ndarray) -> dict[str, Scores]:
+    return {KNN: _folds(nearest_scores(features, of.labels, of.splits), of)}
+
+
+def _few_shot(subject: Subject, of: Exam, clouds: ndarray, features: ndarray) -> dict[str, Scores]:
+    found = few_shot(features, of.labels, 5, 10, EPISODES, subject.probe).scores
+    return {FEW: Scores(tuple(found.tolist()), EPISODES)}
+
+
+def _labels(subject: Subject, of: Exam, clouds: ndarray, features: ndarray) -> dict[str, Scores]:
+    found = fraction_scores(lambda splits: subject.probe(features, of.labels, splits), of.labels, of.splits, (SHARE,))
+    return {FRACTION: _folds(found[SHARE], of)}
+
+
+def _rotation(subject: Subject, of: Exam, clouds: ndarray, features: ndarray) -> dict[str, Scores]:
+    found = rotation_scores(subject.features, subject.probe, clouds, of.labels, of.splits, of.up)
+    return {f"turned {name}": _folds(scores, of) for name, scores in found.items()}
+
+
+def _invariance(subject: Subject, of: Exam, clouds: ndarray, features: ndarray) -> dict[str, Scores]:
+    every = max(1, len(clouds) // _SHOWN)
+    found = invariance_error(subject.features, clouds[::every][:_SHOWN], turns=4).mean(1)
+    return {ERROR: Scores(tuple(found.tolist()), 1, 0.0, False, "")}
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "linear": _linear,
+    "knn": _knn,
+    "few-shot": _few_shot,
+    "labels": _labels,
+    "rotation": _rotation,
+    "invariance": _invariance,
+}
+QUICK = ("linear", "knn")
+COST = "cost"  # no protocol, but asked for in the same list: it needs the network, not its features
+
+
+def parse_protocols(text: str) -> tuple[str, ...]:
+    """`linear,knn`, or `all`, as names in PROTOCOLS, and `cost`. Raises BadInput for another."""
+    known = (*PROTOCOLS, COST)
+    names = known if text == "all" else tuple(name.strip() for name in text.split(",") if name.strip())
+    unknown = [name for name in names if name not in known]
+    if unknown or not set(names) & set(PROTOCOLS):
+        given = ", ".join(unknown) or text
+        raise BadInput(f"protocols: {given!r} will not do; write all, or some of {','.join(known)} and not cost alone")
+    return names
+
+
+def require_protocols(names: Sequence[str], labels: ndarray) -> None:
+    """Raises BadInput now for what would only be found after hours of learning: scikit-learn is missing, or an episode
+    cannot be drawn."""
+    scikit_learn("svm")
+    if "few-shot" in names:
+        episodes(labels, 5, 10, EPISODES)
+
+
+def judge(subject: Subject, of: Exam, protocols: Sequence[str] = QUICK) -> dict[str, Scores]:
+    """Scores by what was asked, in the order of `protocols`."""
+    clouds = of.clouds if subject.clouds is None else subject.clouds
+    features = subject.features(clouds)
+    found: dict[str, Scores] = {}
+    for name in protocols:
+        if name != COST:
+            found |= PROTOCOLS[name](subject, of, clouds, features)
+    return found
+
+
+def rows(judged: Sequence[Judged], against: Sequence[str] = ()) -> tuple[Row, ...]:
+    """A row a subject and protocol, protocol by protocol; what "z/SO3" loses against "z/z"; and how far each subject
+    that is no baseline is over those named in `against`, with all labels and under "z/z"."""
+    names = dict.fromkeys(name for each in judged for name in each.scores)
+    found = [_row(each, name, each.scores[name]) for name in names for each in judged if name in each.scores]
+    lost = [_lost(each) for each in judged if {UPRIGHT, ANYHOW} <= set(each.scores)]
+    over = [row for protocol in (LINEAR, UPRIGHT) for name in against for row in _over(judged, name, protocol)]
+    return (*found, *lost, *over)
+
+
+def _folds(scores: ndarray, of: Exam) -> Scores:
+    return Scores(tuple(scores.tolist()), of.seeds, of.ratio)
+
+
+def _row(of: Judged, name: str, scores: Scores) -> Row:
+    found = resampled_interval(scores.values, scores.ratio)
+    told = found.value, found.low, found.high, found.n, scores.seeds
+    return Row(of.name, name, *told, of.cost, of.baseline, scores.higher_is_better, scores.unit)
+
+
+def _lost(of: Judged) -> Row:
+    return _difference(of, "z/SO3 minus z/z", of.scores[ANYHOW], of.scores[UPRIGHT])
+
+
+def _over(judged: Sequence[Judged], name: str, protocol: str) -> Iterator[Row]:
+    """Nothing is told of a subject that was judged on other splits."""
+    theirs = next((each.scores[protocol] for each in judged if each.name == name and protocol in each.scores), None)
+    told = f"over {name}" if protocol == LINEAR else f"z/z over {name}"
+    for each in judged:
+        ours = each.scores.get(protocol)
+        if theirs and ours and not each.baseline and len(ours.values) == len(theirs.values):
+            yield _difference(each, told, ours, theirs)
+
+
+def _difference(of: Judged, name: str, x: Scores, y: Scores) -> Row:
+    found = resampled_difference(x.values, y.values, x.ratio)
+    return Row(of.name, name, found.value, found.low, found.high, found.n, x.seeds, Cost(), of.baseline, True, "pt")

@@ -1,0 +1,40 @@
+"""Who is judged: encoders, and what they have to beat."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+from shoestring.models.point_vit import PointViT
+from shoestring.pretrain.evaluation.judge import Subject
+from shoestring.pretrain.evaluation.random_forest import forest_scores
+from shoestring.pretrain.evaluation.shape_features import shape_features
+from shoestring.pretrain.views import features
+
+_CHUNK, _TREES = 32, 100
+
+
+def encoder_subject(name: str, encoder: PointViT, symmetry: str = "none", baseline: bool = False) -> Subject:
+    """Frozen features of `encoder`, in eval mode, that learned with `symmetry`; a linear SVM judges them."""
+    return Subject(name, through(partial(features, encoder, symmetry=symmetry)), baseline=baseline)
+
+
+def hand_made(name: str = "forest", invariant: bool = False, clouds: ndarray | None = None) -> Subject:
+    """Shape features in a random forest: what no network is needed for. `clouds`: others than all are shown, such as
+    those in metres, whose size tells a lamp from a wardrobe by itself."""
+    of = partial(shape_features, invariant=invariant)
+    return Subject(name, of, partial(forest_scores, trees=_TREES), clouds, baseline=True)
+
+
+def through(function: Callable[[Tensor], Tensor]) -> Callable[[ndarray], ndarray]:
+    """`function` of arrays float [n, N, 3], some clouds at a time and without gradients."""
+
+    @torch.no_grad()
+    def of(clouds: ndarray) -> ndarray:
+        parts = np.array_split(clouds.astype(np.float32), -(-len(clouds) // _CHUNK))
+        return np.concatenate([function(torch.from_numpy(part)).numpy() for part in parts])
+
+    return of

@@ -1,0 +1,114 @@
+"""Subjects through protocols: the scores are those of the protocols, the differences those of the scores."""
+
+import numpy as np
+import pytest
+
+from shoestring.core.errors import BadInput
+from shoestring.core.evaluation import Cost
+from shoestring.pretrain.evaluation import judge as judging
+from shoestring.pretrain.evaluation.judge import (
+    PROTOCOLS,
+    Judged,
+    Scores,
+    Subject,
+    exam,
+    judge,
+    parse_protocols,
+    require_protocols,
+    rows,
+)
+from shoestring.pretrain.evaluation.linear_svm import svm_scores
+from shoestring.pretrain.evaluation.nearest import nearest_scores
+
+
+def heights(clouds: np.ndarray) -> np.ndarray:
+    """The sides of the box."""
+    return np.ptp(clouds, axis=1)
+
+
+def sizes(clouds: np.ndarray) -> np.ndarray:
+    """Moments that no rotation changes."""
+    away = np.linalg.norm(clouds - clouds.mean(1, keepdims=True), axis=2)
+    return np.stack([away.mean(1), away.std(1), away.max(1)], 1)
+
+
+def test_scores_are_those_of_the_protocols(shapes) -> None:
+    of = exam(*shapes, seeds=2)
+    found = judge(Subject("sides", heights), of, ("linear", "knn"))
+    assert list(found) == ["all labels", "nearest neighbours"]
+    assert found["all labels"].values == tuple(svm_scores(heights(of.clouds), of.labels, of.splits))
+    assert found["nearest neighbours"].values == tuple(nearest_scores(heights(of.clouds), of.labels, of.splits))
+    assert {scores.seeds for scores in found.values()} == {2}
+    assert of.ratio == pytest.approx(1 / 4, abs=0.05)
+
+
+def test_rotation_and_invariance_tell_who_knows_the_vertical(shapes) -> None:
+    of = exam(*shapes, seeds=1)
+    asked = ("rotation", "invariance")
+    upright, any_way = (judge(Subject(of_.__name__, of_), of, asked) for of_ in (heights, sizes))
+    assert list(upright) == ["turned z/z", "turned z/SO3", "turned SO3/SO3", "invariance error"]
+    assert np.mean(any_way["invariance error"].values) < 1e-5 < 0.1 < np.mean(upright["invariance error"].values)
+    assert not any_way["invariance error"].higher_is_better
+    table = {(row.name, row.protocol): row for row in rows([Judged("heights", upright), Judged("sizes", any_way)])}
+    assert table["sizes", "z/SO3 minus z/z"].mean == pytest.approx(0)
+    assert table["heights", "z/SO3 minus z/z"].mean < -10
+    assert table["heights", "z/SO3 minus z/z"].unit == "pt"
+
+
+def test_labels_and_few_shot(shapes) -> None:
+    of = exam(*shapes, seeds=1)
+    assert list(judge(Subject("sides", heights), of, ("labels",))) == ["25% of the labels"]
+    clouds, labels = np.concatenate([of.clouds] * 3), np.arange(108) % 6
+    found = judge(Subject("sides", heights), exam(clouds, labels), ("few-shot",))["5-way 10-shot"]
+    assert (len(found.values), found.ratio) == (10, 0.0)
+
+
+def test_a_subject_may_be_shown_clouds_of_its_own(shapes) -> None:
+    of = exam(*shapes, seeds=1)
+    other = Subject("sides", heights, clouds=np.zeros_like(of.clouds))
+    assert np.mean(judge(other, of, ("linear",))["all labels"].values) < 50
+
+
+def test_differences_are_paired() -> None:
+    ours, theirs = Scores((80.0, 60.0, 70.0), 1, 0.25), Scores((70.0, 50.0, 60.0), 1, 0.25)
+    judged = [
+        Judged("ours", {"all labels": ours, "turned z/z": theirs}, Cost(1)),
+        Judged("theirs", {"all labels": theirs, "turned z/z": ours}, baseline=True),
+        Judged("others", {"all labels": ours}, baseline=True),
+        Judged("few", {"all labels": Scores((1.0, 2.0), 1, 0.25)}),
+    ]
+    table = {(row.name, row.protocol): row for row in rows(judged, ("theirs", "absent"))}
+    over = table["ours", "over theirs"]
+    assert (over.mean, over.low, over.high, over.unit) == (10.0, 10.0, 10.0, "pt")
+    assert table["ours", "all labels"].cost == Cost(1)
+    assert table["ours", "all labels"].low < 60
+    assert table["ours", "z/z over theirs"].mean == -10.0
+    assert {name for name, protocol in table if "over" in protocol} == {"ours"}
+
+
+def test_few_items_are_few_folds() -> None:
+    clouds, labels = np.random.default_rng(0).standard_normal((7, 20, 3)), np.array([0, 0, 0, 1, 1, 1, 1])
+    assert len(exam(clouds, labels, seeds=1).splits) == 3
+    with pytest.raises(BadInput, match="class 0 has 1"):
+        exam(clouds[2:], labels[2:])
+
+
+def test_protocols_by_name() -> None:
+    assert parse_protocols("linear, knn") == ("linear", "knn")
+    assert parse_protocols("all") == (*PROTOCOLS, "cost")
+    for wrong in ("svm,linear", "", "cost"):
+        with pytest.raises(BadInput, match=r"protocols: .* will not do; write all, or some of linear,knn"):
+            parse_protocols(wrong)
+
+
+def test_what_is_missing_is_told_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_protocols(("linear", "knn"), np.arange(20) % 2)
+    with pytest.raises(BadInput, match="5-way episodes cannot be drawn"):
+        require_protocols(("few-shot",), np.arange(20) % 2)
+
+    def absent(module: str) -> None:
+        raise BadInput("needs scikit-learn")
+
+    monkeypatch.setattr(judging, "scikit_learn", absent)
+    with pytest.raises(BadInput, match="needs scikit-learn"):
+        require_protocols(("linear",), np.arange(20) % 2)

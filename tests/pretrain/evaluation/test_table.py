@@ -1,0 +1,50 @@
+"""The table a run ends with: who is in it, and that it is of the run's own beginning and end."""
+
+import numpy as np
+import pytest
+import torch
+
+from shoestring.core.errors import BadInput
+from shoestring.pretrain import Labelled, Request, pretrain, recipe
+from shoestring.pretrain.evaluation.judge import Judged, Scores, exam
+from shoestring.pretrain.evaluation.linear_svm import svm_scores
+from shoestring.pretrain.evaluation.subjects import encoder_subject
+from shoestring.pretrain.evaluation.table import evaluation, learned_table, require_exam
+
+SMALL = {"dim": 24, "depth": 1, "heads": 3, "patches": 8, "neighbours": 6}
+
+
+def test_a_run_beside_its_beginning_and_hand_made_features(shapes, tmp_path) -> None:
+    clouds, labels = shapes
+    request = Request(tmp_path / "rods.safetensors", recipe(1, 12), objective="point_mae", points=40, encoder=SMALL)
+    labelled = Labelled(clouds, labels, 40)
+    of = require_exam(labelled, ("linear",))
+    done = pretrain(clouds, request)
+    said: list[str] = []
+    table = learned_table(done, request, of, ("linear",), lambda text, share: said.append(text))
+    names = {(row.name, row.protocol) for row in table.rows}
+    assert names >= {("untrained", "all labels"), ("forest", "all labels"), ("rods", "all labels")}
+    assert names >= {("rods", "over untrained"), ("rods", "over forest")}
+    assert said[0] == "judging, untrained" and said[-1] == "judging"
+    expected = svm_scores(encoder_subject("", done.encoder).features(of.clouds), of.labels, of.splits)
+    row = next(row for row in table.rows if (row.name, row.protocol) == ("rods", "all labels"))
+    assert row.mean == pytest.approx(np.mean(expected))
+    assert not row.baseline
+    assert "36 labelled clouds, 3 classes, 40 points" in table.data
+    assert "5 stratified folds x 3 seeds" in table.data
+
+
+def test_costs_and_their_note_come_together(shapes) -> None:
+    of = exam(*shapes, seeds=1)
+    one = Judged("one", {"all labels": Scores((1.0, 2.0), 1)})
+    table = evaluation("Worth", [one], of, (), "turned: up", ("first",))
+    assert table.notes[0] == "first"
+    assert not any("Milliseconds" in note for note in table.notes)
+    assert table.data.endswith("turned: up")
+    assert table.device["versions"]["torch"] == torch.__version__
+
+
+def test_what_cannot_be_asked_is_told_before_learning(shapes) -> None:
+    labelled = Labelled(shapes[0][:4], np.array([0, 0, 0, 1]), 40)
+    with pytest.raises(BadInput, match="class 1 has 1"):
+        require_exam(labelled, ("linear",))
