@@ -30,7 +30,7 @@ import torch
 from engine_bench.bars import Bar, print_bars, shown
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from train_points import FILE, JUDGED, shapes
+from train_points import FILE, JUDGED, SPEC, shapes
 
 from shoestring.core.statistics import Interval
 from shoestring.deploy import runtimes, shoe
@@ -114,10 +114,9 @@ def timed(weights: Path, file: Path, seconds: float) -> Timings:
     model = build("point_mlp", weights)
     assert isinstance(model, PointMLP), "the zoo says so"
     plain = runpy.run_path(str(ROOT / TESTS[0]))["plain"]
-    artifact = shoe.read(file)
-    fp32, eight = artifact.members[shoe.ORIGINAL], artifact.onnx(0)
+    fp32, eight = resolve("point_mlp", str(weights)).graph.SerializeToString(), shoe.read(file).onnx(0)
     by_rows = export(Rows(model), (model_points(model), 3)).SerializeToString()
-    cloud = preprocess(artifact.spec, shapes(JUDGED)[0][0])[None]
+    cloud = preprocess(SPEC, shapes(JUDGED)[0][0])[None]
     with machine.pinned(1):
         files = {"onnxruntime, fp32": fp32, "onnxruntime, fp32, rows": by_rows, "onnxruntime, 8 bits": eight}
         files |= {"openvino, fp32": fp32, "openvino, 8 bits": eight, "engine, 8 bits": eight}
