@@ -125,7 +125,7 @@ def test_what_is_about_plans_is_refused_beside_methods(about, tiny: str, photogr
 
 def test_judging_on_what_trains_is_refused(tiny: str, photographs: Path, tmp_path: Path) -> None:
     same = {"data": photographs, "judge": photographs, "input": "3x32x32", "calibration": 8}
-    with pytest.raises(BadInput, match=r"30 of the 30 images .* either fits or judges"):
+    with pytest.raises(BadInput, match=r"30 of the 30 inputs .* either fits or judges"):
         package.fit(tiny, method="lsq", epochs=1, out=tmp_path / "x.shoe", **same)
 
 

@@ -64,7 +64,7 @@ def test_every_verb_is_listed(shoestring) -> None:
         (("receipt", "x.shoe", "--seconds", "0"), "Invalid value for '--seconds'"),
         (("devices", "--threads", "many"), "Invalid value for '--threads'"),
         (("squeeze",), "No such command 'squeeze' (see shoestring --help)"),
-        (("run", "nowhere.shoe", "x.png"), "x.png: there is no such file or folder"),
+        (("run", "nowhere.shoe", "x.png"), "nowhere.shoe: cannot be read (No such file or directory)"),
         (("explain", "resnet19"), "zoo: no network is called 'resnet19'; known are"),
         (("fit", "x", "--device", "cuda"), "--device: 'cuda' is not offered here; write cpu"),
     ],

@@ -189,5 +189,5 @@ def test_no_change_of_a_word_does_harm(data: st.DataObject) -> None:
     made = [np.zeros(WHOLE.tensors[index].shape, (np.uint8, np.float32, np.int32)[WHOLE.tensors[index].dtype])
             for index in WHOLE.outputs]  # fmt: skip
     arrays = native._arrays(given_), 2, native._arrays(made), len(made)
-    library.shoestring_run(network, *arrays, 1, message, 400)
+    library.shoestring_run(network, *arrays, 1, None, message, 400)
     library.shoestring_free(network)

@@ -197,7 +197,8 @@ def test_grids_of_activations_are_each_networks_own_and_codes_are_not(
             if isinstance(module, ActivationQuantiser):
                 steps.setdefault(path, []).append(module.step.item())
     assert max(map(len, steps.values())) == 4
-    assert all(len(set(own)) == len(own) for own in steps.values())
+    inside = [own for path, own in steps.items() if not path.startswith("x_")]  # all networks see the same input
+    assert all(len(set(own)) == len(own) for own in inside)
     wide = grids[slimming.views.space.largest]
     assert found.pruned is not None
     for shape, own in grids.items():

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from shoestring.core.errors import BadInput
 from shoestring.models.point_vit import PointViT
 from shoestring.pretrain.point_jepa import PointJEPA, content, runs, sequence
 from shoestring.pretrain.views import Views
@@ -147,3 +148,13 @@ def test_it_learns(xyz: Tensor, encoder: PointViT) -> None:
         model.follow(step / 150)
         losses.append(loss.item())
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
+
+
+def test_few_patches_leave_a_context_too() -> None:
+    for seed in range(50):
+        torch.manual_seed(seed)
+        context, targets = runs(64, 8, 4)
+        assert context.shape[1] >= 1
+        assert not (context.unsqueeze(2) == targets.permute(1, 0, 2).flatten(1).unsqueeze(1)).any()
+    with pytest.raises(BadInput, match="8 targets leave nothing of 8 patches"):
+        runs(2, 8, 8)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shoestring.core.errors import BadInput
 from shoestring.geometry.operators import take
 from shoestring.geometry.reference import distances
 from shoestring.models.point_vit import Blocks, PointViT, place_code, some_patches
@@ -44,9 +45,11 @@ def runs(batch: int, patches: int, targets: int) -> tuple[Tensor, Tensor]:
 
     Lengths are drawn once, starts for each cloud. Targets may overlap one another; the context never meets a target:
     from a start of its own it takes the free places that follow, round the end. C is what is asked for or, of all
-    clouds, the fewest that are free.
+    clouds, the fewest that are free. Raises BadInput where targets could take all patches.
     """
-    length = max(1, round(patches * _between(*_TARGET)))
+    if targets >= patches:
+        raise BadInput(f"point_jepa: {targets} targets leave nothing of {patches} patches; ask for fewer targets")
+    length = max(1, min(round(patches * _between(*_TARGET)), (patches - 1) // targets))
     starts = torch.randint(patches - length + 1, (targets, batch, 1))
     held = starts + torch.arange(length)
     taken = torch.zeros(batch, patches, dtype=torch.bool)
