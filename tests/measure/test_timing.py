@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from shoestring.core.errors import BadInput
-from shoestring.measure.timing import Schedule, Timings, interleave
+from shoestring.measure.timing import Schedule, Timings, interleave, noise
 
 MS = 1_000_000
 
@@ -186,3 +186,10 @@ def test_schedules_that_cannot_work_are_refused(wrong: dict) -> None:
 def test_nothing_to_time_is_refused() -> None:
     with pytest.raises(BadInput, match="no subject"):
         interleave({})
+
+
+def test_noise_is_the_same_each_time_and_zeros_of_whole_numbers() -> None:
+    first, again = noise((2, 1000)), noise((2, 1000))
+    assert first.dtype == np.float32 and np.array_equal(first, again)
+    assert abs(float(first.mean())) < 0.1 and abs(float(first.std()) - 1) < 0.1
+    assert not noise((3,), np.int64).any()

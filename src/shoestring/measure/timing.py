@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,14 @@ CLOCKS: tuple[Clock, Clock] = (time.perf_counter_ns, time.process_time_ns)
 _BURST_NS = 2_000_000
 _MAX_CALLS = 10_000
 _CHECK_EVERY = 1.5  # intervals are looked at each time the rounds have grown by this: looking costs time, and bias
+
+
+def noise(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+    """An input to time on, always the same: normal numbers [*shape], of whole-number types zeros, which are indices.
+    Among zeros, points that are all one, neighbours are not found as among others."""
+    if np.dtype(dtype).kind != "f":
+        return np.zeros(shape, dtype)
+    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32).astype(dtype, copy=False)
 
 
 @dataclass(frozen=True)

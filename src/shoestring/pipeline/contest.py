@@ -15,7 +15,7 @@ from shoestring.core.receipt import Baseline, Speedup
 from shoestring.core.statistics import Interval
 from shoestring.deploy import runtimes
 from shoestring.deploy.rewrite import lean
-from shoestring.measure.timing import Schedule, Timings, interleave
+from shoestring.measure.timing import Schedule, Timings, interleave, noise
 
 SUBJECT = "subject"
 _OF_THE_SPLIT = "splits the speed-up into runtime and structure; not a baseline to beat"
@@ -93,7 +93,7 @@ def hold(
     progress: Callable[[float], object] | None = None,
 ) -> Contest:
     """Times all on noise of `shape` (batch first). A runtime that refuses a baseline is left out and named."""
-    x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    x = noise(shape)
     sessions = {SUBJECT: _open(subject, schedule.threads, "default")}
     kept, failed = [], []
     for entrant in baselines:

@@ -18,7 +18,7 @@ from shoestring.deploy.normal_form import is_quantised
 from shoestring.deploy.rewrite import named, rebatch
 from shoestring.deploy.traffic import traffic
 from shoestring.measure.machine import pinned
-from shoestring.measure.timing import Schedule, interleave
+from shoestring.measure.timing import Schedule, interleave, noise
 from shoestring.pipeline.roof import roof
 from shoestring.pipeline.table import begins
 
@@ -47,7 +47,7 @@ def profile(
         top = roof(device.runtime, device.threads, is_quantised(model), sum(traffic(model).values()))
         report("measuring the roof", 1.0)
         plain, watched = (runtime.open(data, threads=device.threads, profile=watch) for watch in (False, True))
-        inputs = [_noise(spec.shape, spec.dtype) for spec in plain.inputs]
+        inputs = [noise(spec.shape, spec.dtype) for spec in plain.inputs]
         run = {"run": partial(plain, *inputs)}
         before = interleave(run, schedule, lambda share: report("timing", 0.4 * share))
         times = watched.profile(*inputs, runs=_RUNS)
@@ -56,13 +56,6 @@ def profile(
     operators = sorted(_operators(times, model, watched, batch), key=lambda operator: -operator.ms)
     found = Profile(file, {**device.to_json(), "batch": batch}, ms, top, tuple(operators))
     return replace(found, notes=_notes(found))
-
-
-def _noise(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """What a receipt times on, too; of whole numbers zeros, which are indices."""
-    if dtype.kind != "f":
-        return np.zeros(shape, dtype)
-    return np.random.default_rng(0).standard_normal(shape).astype(dtype)
 
 
 def _operators(times: Mapping[str, float], model: ModelProto, session: Any, batch: int) -> Iterator[Operator]:

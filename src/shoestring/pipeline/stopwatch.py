@@ -10,7 +10,7 @@ from shoestring.core.errors import BadInput
 from shoestring.deploy import runtimes
 from shoestring.deploy.chain import run
 from shoestring.measure.machine import pinned
-from shoestring.measure.timing import Schedule, interleave
+from shoestring.measure.timing import Schedule, interleave, noise
 
 
 def milliseconds(
@@ -29,7 +29,7 @@ def milliseconds(
             )
             for name, (graph, runtime) in entrants.items()
         }
-        given = {name: _noise(session.inputs[0].shape) for name, session in sessions.items()}
+        given = {name: noise(session.inputs[0].shape) for name, session in sessions.items()}
         subjects = {name: partial(session, given[name]) for name, session in sessions.items()}
         timings = interleave(subjects, Schedule(seconds=seconds, threads=threads), progress)
     return {name: float(np.median(samples)) for name, samples in timings.primary().items()}
@@ -49,7 +49,7 @@ def chained(
         engine = runtimes.get(runtime)
         sessions = {key: engine.open(graph.SerializeToString(), threads=threads) for key, graph in graphs.items()}
         opened = {name: [sessions[id(graph)] for graph in graphs] for name, graphs in chains.items()}
-        subjects = {name: partial(run, stages, _noise(stages[0].inputs[0].shape)) for name, stages in opened.items()}
+        subjects = {name: partial(run, stages, noise(stages[0].inputs[0].shape)) for name, stages in opened.items()}
         timings = interleave(subjects, Schedule(seconds=seconds, threads=threads), progress)
     return {name: float(np.median(samples)) for name, samples in timings.primary().items()}
 
@@ -62,11 +62,6 @@ def against(
     stock = {f"original on {name}": (original, name) for name in runtimes.installed(runtimes.STOCK)}
     times = milliseconds({**graphs, **stock}, threads, floats=stock.keys())
     return {name: times[name] for name in graphs}, min(times[name] for name in stock)
-
-
-def _noise(shape: tuple[int, ...]) -> np.ndarray:
-    """What a receipt times on, too. Among zeros, points that are all one, neighbours are not found as among others."""
-    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
 
 def fastest(graph: ModelProto, threads: int) -> str:
