@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from shoestring.points.augment import Augmentation, about, any_turn, augmented, turn
+from shoestring.points.augment import Augmentation, about, augmented, turn
 
 NONE = Augmentation(turn=False, tilt=0, stretch=0, shift=0, jitter=0, drop=0)
 POINTS = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
@@ -36,19 +36,6 @@ def test_turns_keep_what_points_up(up: str, axis: int) -> None:
     np.testing.assert_allclose(matrix[axis], np.eye(3)[axis], atol=1e-5)
     assert np.linalg.det(matrix) == pytest.approx(1, abs=1e-5)
     assert not np.allclose(matrix, np.eye(3), atol=0.01)
-
-
-def test_any_turn_is_uniform() -> None:
-    """The image of an axis is uniform on the sphere (each coordinate uniform: Archimedes), the angle has the density
-    (1 - cos a) / pi."""
-    rng = np.random.default_rng(0)
-    turns = np.array([any_turn(rng) for _ in range(4000)])
-    np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), np.broadcast_to(np.eye(3), turns.shape), atol=1e-9)
-    np.testing.assert_allclose(np.linalg.det(turns), 1, atol=1e-9)
-    for axis in range(3):
-        assert (np.abs(np.histogram(turns[:, axis, 0], 8, (-1, 1))[0] - 500) < 100).all()
-    angles = np.arccos(((turns[:, 0, 0] + turns[:, 1, 1] + turns[:, 2, 2] - 1) / 2).clip(-1, 1))
-    assert angles.mean() == pytest.approx(np.pi / 2 + 2 / np.pi, abs=0.03)
 
 
 def test_without_an_up_every_turn() -> None:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shoestring.geometry.rotations import rotations
+
 _AXES = {"x": 0, "y": 1, "z": 2}
 
 
@@ -30,7 +32,7 @@ def augmented(points: np.ndarray, up: str | None, how: Augmentation, rng: np.ran
     """float32 [n, 3] of float32 [n, 3]. `up`: "y", "z", or None."""
     matrix = np.eye(3)
     if how.turn:
-        matrix = any_turn(rng) if up is None else turn(_AXES[up], rng.uniform(0, 2 * np.pi))
+        matrix = rotations("SO3", 1, rng)[0] if up is None else turn(_AXES[up], rng.uniform(0, 2 * np.pi))
     if how.tilt:
         matrix = about(rng.standard_normal(3), rng.normal(0, how.tilt)) @ matrix
     if how.mirror and rng.random() < 0.5:
@@ -57,9 +59,3 @@ def about(axis: np.ndarray, angle: float) -> np.ndarray:
     x, y, z = axis / max(float(np.linalg.norm(axis)), 1e-12)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)
-
-
-def any_turn(rng: np.random.Generator) -> np.ndarray:
-    """[3, 3]: uniform over all rotations, from a quaternion of four normal numbers (Shoemake 1992)."""
-    w, *v = rng.standard_normal(4)
-    return about(np.array(v), 2 * float(np.arctan2(np.linalg.norm(v), w)))

@@ -13,8 +13,8 @@ from torch import Tensor
 from shoestring.core.errors import BadInput
 from shoestring.geometry.frames import averaged, canonical, in_frames
 from shoestring.geometry.operators import nearest, take
+from shoestring.geometry.rotations import rotations
 from shoestring.models.point_vit import PointViT
-from shoestring.pretrain.rotations import rotations
 
 ROTATE = ("none", "up", "so3")
 SYMMETRY = ("none", "frames", "average")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy import ndarray
 
 from shoestring.core.errors import BadInput
-from shoestring.pretrain.rotations import rotations
+from shoestring.geometry.rotations import rotations
 
 
 def invariance_error(

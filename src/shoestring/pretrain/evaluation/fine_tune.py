@@ -12,8 +12,8 @@ from numpy import ndarray
 from torch import nn
 
 from shoestring.core.errors import BadInput
+from shoestring.geometry.rotations import rotations
 from shoestring.pretrain.evaluation.splits import Split
-from shoestring.pretrain.rotations import rotations
 from shoestring.train.loop import train
 from shoestring.train.recipe import Recipe
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy import ndarray
 
+from shoestring.geometry.rotations import rotations
 from shoestring.pretrain.evaluation.splits import Split
-from shoestring.pretrain.rotations import rotations
 
 Features = Callable[[ndarray], ndarray]
 Probe = Callable[[ndarray, ndarray, Sequence[Split]], ndarray]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shoestring.core.errors import BadInput
-from shoestring.pretrain.rotations import rotations
+from shoestring.geometry.rotations import rotations
 
 
 @pytest.mark.parametrize("kind", ["z", "SO3"])
@@ -28,6 +28,16 @@ def test_so3_is_uniform() -> None:
     assert abs(trace.mean()) < 0.03 and abs(trace.var() - 1) < 0.03
     assert np.abs(found[:, :, 1].mean(0)).max() < 0.02
     np.testing.assert_allclose((found[:, :, 1] ** 2).mean(0), 1 / 3, atol=0.01)
+
+
+def test_the_image_of_an_axis_and_the_angle_of_so3() -> None:
+    """The image of an axis is uniform on the sphere (each coordinate uniform: Archimedes), the angle has the density
+    (1 - cos a) / pi."""
+    turns = rotations("SO3", 4000, np.random.default_rng(0))
+    for axis in range(3):
+        assert (np.abs(np.histogram(turns[:, axis, 0], 8, (-1, 1))[0] - 500) < 100).all()
+    angles = np.arccos(((np.trace(turns, axis1=1, axis2=2) - 1) / 2).clip(-1, 1))
+    assert angles.mean() == pytest.approx(np.pi / 2 + 2 / np.pi, abs=0.03)
 
 
 def test_another_kind_is_refused() -> None:
