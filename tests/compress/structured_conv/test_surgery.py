@@ -11,6 +11,9 @@ from shoestring.graph.capture import capture
 from shoestring.graph.inventory import inventory
 from shoestring.graph.sums import SumPool2d
 
+# torch says it once a process, so in whichever test comes first.
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+
 INPUT = (8, 12, 12)
 
 
