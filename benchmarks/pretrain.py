@@ -37,10 +37,12 @@ from shoestring.models.vn_pointnet import VNPointNet
 from shoestring.pretrain import OBJECTIVES, Clouds, Labelled, Request, Views, load_encoder, pretrain, recipe
 from shoestring.pretrain.clouds import in_unit_sphere
 from shoestring.pretrain.evaluation.cost import network_cost
-from shoestring.pretrain.evaluation.fine_tune import RECIPE, fine_tune_scores
+from shoestring.pretrain.evaluation.fine_tune import AS_GIVEN, RECIPE, Posed, fine_tune_scores
 from shoestring.pretrain.evaluation.judge import (
+    ANYHOW,
     COST,
     LINEAR,
+    UPRIGHT,
     Exam,
     Judged,
     Scores,
@@ -80,7 +82,7 @@ def main() -> int:
     kept = Kept(options.out / "scores.json", of, protocols)
     names = [kept.judged(subject, encoder) for subject, encoder in subjects(options, clouds, labels)]
     if options.scratch:
-        names.insert(0, kept.scratch(options))
+        names[:0] = [kept.scratch(options, symmetry) for symmetry in ("none", "frames")]
     against = [name for name in ("untrained", "settled", "forest", "scratch") if name in {each.name for each in names}]
     table = evaluation("Learning without labels", names, of, against, told(options), notes(options))
     print_evaluation(table, Console(width=120))
@@ -210,21 +212,26 @@ class Kept:
             return done
         return replace(done, cost=network_cost(encoder, torch.from_numpy(self.of.clouds[:1]).float()))
 
-    def scratch(self, options: Any) -> Judged:
+    def scratch(self, options: Any, symmetry: str) -> Judged:
         """The same network on the labelled part of each split, turned about the vertical as it learns."""
         of = self.of
         splits = of.splits[: options.scratch_splits * (len(of.splits) // of.seeds)]
 
         def scores() -> dict[str, Scores]:
-            def made(seed: int) -> PointViT:
-                return network(options, seed, int(of.labels.max()) + 1)
+            def made(seed: int) -> nn.Module:
+                return Posed(network(options, seed, int(of.labels.max()) + 1), symmetry)
 
             how = replace(RECIPE, epochs=options.scratch)
-            values = fine_tune_scores(made, of.clouds, of.labels, splits, how)
-            return {LINEAR: Scores(tuple(values.tolist()), options.scratch_splits, of.ratio)}
+            found = fine_tune_scores(made, of.clouds, of.labels, splits, how, up=of.up)
+            names = {AS_GIVEN: LINEAR, "z": UPRIGHT, "SO3": ANYHOW}
+            return {
+                names[each]: Scores(tuple(values.tolist()), options.scratch_splits, of.ratio)
+                for each, values in found.items()
+            }
 
-        name = f"scratch: {options.scratch} epochs, {len(splits)} splits"
-        return Judged("scratch", self._scores(name, scores), baseline=True)
+        extra = "" if symmetry == "none" else f", {symmetry}"
+        name = f"scratch{extra}: {options.scratch} epochs, {len(splits)} splits"
+        return Judged(f"scratch{extra}", self._scores(name, scores), baseline=True)
 
     def _scores(self, name: str, measure: Callable[[], dict[str, Scores]]) -> dict[str, Scores]:
         key = f"{name}, {self.key}"

@@ -115,7 +115,8 @@ def pretrain_command(
         typer.Option(help="Labelled clouds to look at the encoder with on the way and to judge it at the end."),
     ] = None,
     protocols: Annotated[
-        str, typer.Option(help="How --probe judges: linear,knn,few-shot,labels,rotation,invariance,cost, or all.")
+        str,
+        typer.Option(help="How --probe judges: linear,knn,few-shot,labels,rotation,invariance,fine-tune,cost, or all."),
     ] = "linear,knn",
     every: Annotated[int, typer.Option(help="Epochs between two looks.", min=1)] = 10,
     pictures: Annotated[

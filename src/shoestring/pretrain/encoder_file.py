@@ -44,8 +44,12 @@ def load_encoder(path: str | Path) -> tuple[PointViT, dict[str, Any]]:
 def load_classifier(path: str | Path, classes: int) -> PointViT:
     """A network xyz [B, N, 3] -> logits [B, classes] to fine-tune: the encoder in `path` and a head that knows nothing.
     Raises BadInput as `load_encoder`."""
-    encoder, described = load_encoder(path)
-    model = PointViT(**described["encoder"], classes=classes)
+    return with_head(load_encoder(path)[0], classes)
+
+
+def with_head(encoder: PointViT, classes: int) -> PointViT:
+    """A copy of `encoder` and, drawn from torch's generator, a head for so many classes."""
+    model = PointViT(**encoder.settings, classes=classes)
     head = {name: value for name, value in model.state_dict().items() if name.startswith("head.")}
     model.load_state_dict(encoder.state_dict() | head)
     return model

@@ -1,16 +1,20 @@
 """Fine-tuning: it learns, repeats itself, and its data follow from seed, epoch and item only."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from shoestring.core.errors import BadInput
-from shoestring.pretrain.evaluation.fine_tune import Augmented, fine_tune_scores, predict
+from shoestring.geometry.frames import in_frames
+from shoestring.pretrain.evaluation.fine_tune import Augmented, Posed, fine_tune_scores, predict
+from shoestring.pretrain.evaluation.rotation import turned
 from shoestring.pretrain.evaluation.splits import stratified_folds
 from shoestring.train.recipe import Recipe
 
-RECIPE = Recipe(epochs=12, batch=8, lr=0.05, frozen=0, ema=0)
+RECIPE = Recipe(epochs=12, batch=8, lr=0.05, frozen=0, ema=0, distil=0)
 
 
 class Small(nn.Module):
@@ -28,8 +32,43 @@ def test_it_learns_simple_shapes_and_repeats_itself(shapes) -> None:
     clouds, labels = shapes
     splits = stratified_folds(labels, folds=3, seeds=1)
     found = fine_tune_scores(lambda seed: Small(3), clouds, labels, splits, RECIPE)
-    assert found.shape == (3,) and found.mean() > 80
-    assert np.array_equal(found, fine_tune_scores(lambda seed: Small(3), clouds, labels, splits, RECIPE))
+    assert list(found) == ["as given", "z", "SO3"]
+    assert found["as given"].shape == (3,) and found["as given"].mean() > 80
+    again = fine_tune_scores(lambda seed: Small(3), clouds, labels, splits, RECIPE)
+    assert all(np.array_equal(found[name], again[name]) for name in found)
+
+
+def test_test_items_are_turned_as_the_rotation_protocol_turns_them(shapes) -> None:
+    clouds, labels = shapes
+    splits = stratified_folds(labels, folds=3, seeds=2)
+    shown: list[np.ndarray] = []
+
+    class Spy(Small):
+        def forward(self, xyz: Tensor) -> Tensor:
+            if not self.training:
+                shown.append(xyz.numpy().copy())
+            return super().forward(xyz)
+
+    fine_tune_scores(lambda seed: Spy(3), clouds, labels, splits, replace(RECIPE, epochs=1))
+    of = {split.seed: turned(clouds, "z", 2 * split.seed) for split in splits}
+    calls = [shown[first : first + 4] for first in range(0, len(shown), 4)]
+    for split, (_, given, upright, anyhow) in zip(splits, calls, strict=True):
+        assert np.array_equal(given, clouds[split.test])
+        assert np.array_equal(upright, of[split.seed][split.test])
+        assert np.array_equal(anyhow, turned(clouds, "SO3", 2 * split.seed + 1)[split.test])
+
+
+def test_a_posed_network_answers_alike_in_any_pose(shapes) -> None:
+    clouds = torch.from_numpy(shapes[0])
+    other = torch.from_numpy(turned(shapes[0], "SO3", 3))
+    network = Small(3).eval()
+    with torch.no_grad():
+        for symmetry in ("frames", "average"):
+            posed = Posed(network, symmetry)
+            torch.testing.assert_close(posed(other), posed(clouds), rtol=1e-3, atol=1e-3)
+        assert torch.equal(Posed(network, "none")(clouds), network(clouds))
+        frames = torch.stack([network(each) for each in in_frames(clouds).unbind(1)], 1)
+        torch.testing.assert_close(Posed(network, "average")(clouds), frames.mean(1))
 
 
 def test_what_was_learned_before_helps(shapes) -> None:
@@ -48,11 +87,12 @@ def test_what_was_learned_before_helps(shapes) -> None:
         model.load_state_dict(known.state_dict())
         return model
 
-    short = Recipe(epochs=1, batch=8, lr=0.01, frozen=0, ema=0)
-    assert (
-        fine_tune_scores(pretrained, clouds, labels, splits, short).mean()
-        > fine_tune_scores(lambda seed: Small(3), clouds, labels, splits, short).mean() + 10
+    short = Recipe(epochs=1, batch=8, lr=0.01, frozen=0, ema=0, distil=0)
+    known_before, from_scratch = (
+        fine_tune_scores(make, clouds, labels, splits, short)["as given"].mean()
+        for make in (pretrained, lambda seed: Small(3))
     )
+    assert known_before > from_scratch + 10
 
 
 def test_augmented_clouds_follow_from_seed_epoch_and_item(shapes) -> None:

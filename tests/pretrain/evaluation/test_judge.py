@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 from shoestring.core.errors import BadInput
 from shoestring.core.evaluation import Cost
+from shoestring.models.point_vit import PointViT
 from shoestring.pretrain.evaluation import judge as judging
 from shoestring.pretrain.evaluation.judge import (
     PROTOCOLS,
@@ -19,6 +21,7 @@ from shoestring.pretrain.evaluation.judge import (
 )
 from shoestring.pretrain.evaluation.linear_svm import svm_scores
 from shoestring.pretrain.evaluation.nearest import nearest_scores
+from shoestring.pretrain.evaluation.subjects import encoder_subject
 
 
 def heights(clouds: np.ndarray) -> np.ndarray:
@@ -53,6 +56,27 @@ def test_rotation_and_invariance_tell_who_knows_the_vertical(shapes) -> None:
     assert table["sizes", "z/SO3 minus z/z"].mean == pytest.approx(0)
     assert table["heights", "z/SO3 minus z/z"].mean < -10
     assert table["heights", "z/SO3 minus z/z"].unit == "pt"
+
+
+def test_an_untrained_network_is_trained_from_scratch(shapes, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = exam(*shapes, seeds=1)
+    asked = []
+
+    def scores(make, clouds, labels, splits, **how):
+        asked.append(make(4)(torch.zeros(1, 64, 3)).shape)
+        assert splits is of.splits and how == {"up": 1}
+        return {"as given": np.full(5, 70.0), "z": np.full(5, 60.0), "SO3": np.full(5, 50.0)}
+
+    monkeypatch.setattr(judging, "fine_tune_scores", scores)
+    encoder = PointViT(dim=16, depth=1, heads=2, patches=4, neighbours=8)
+    found = judge(encoder_subject("untrained", encoder), of, ("fine-tune",))
+    assert {name: scores.values[0] for name, scores in found.items()} == {
+        "fine-tuned": 70.0,
+        "fine-tuned z/z": 60.0,
+        "fine-tuned z/SO3": 50.0,
+    }
+    assert asked == [(1, 3)]
+    assert judge(Subject("sides", heights), of, ("fine-tune",)) == {}
 
 
 def test_labels_and_few_shot(shapes) -> None:

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy import ndarray
+from torch import nn
 
 from shoestring.core.errors import BadInput
 from shoestring.core.evaluation import Cost, Row
 from shoestring.core.resamples import resampled_difference, resampled_interval
 from shoestring.pretrain.evaluation.equivariance import invariance_error
 from shoestring.pretrain.evaluation.few_shot import few_shot
+from shoestring.pretrain.evaluation.fine_tune import AS_GIVEN, fine_tune_scores
 from shoestring.pretrain.evaluation.label_fraction import fraction_scores
 from shoestring.pretrain.evaluation.linear_svm import svm_scores
 from shoestring.pretrain.evaluation.nearest import nearest_scores
@@ -26,6 +28,8 @@ FOLDS, EPISODES, SHARE = 5, 10, 0.25
 LINEAR, KNN, FEW, FRACTION = "all labels", "nearest neighbours", "5-way 10-shot", f"{SHARE:.0%} of the labels"
 UPRIGHT, ANYHOW = "turned z/z", "turned z/SO3"
 ERROR = "invariance error"
+TUNED = "fine-tuned"
+_OVER = {LINEAR: "", UPRIGHT: "z/z ", TUNED: "fine-tuned "}  # what differences are told of, and how
 _SHOWN = 64  # clouds that are turned to see how features change
 
 
@@ -43,13 +47,16 @@ class Scores:
 @dataclass(frozen=True)
 class Subject:
     """`features`: clouds [n, N, 3] to [n, d]; `probe`: what judges them where a protocol does not say. `clouds`: its
-    own, where it is not to see those of all others (in metres, for example). `baseline`: there to be compared with."""
+    own, where it is not to see those of all others (in metres, for example). `baseline`: there to be compared with.
+    `network(seed, classes)`: what can be fine-tuned, [B, N, 3] to logits, where there is one: that of an untrained
+    subject is trained from scratch."""
 
     name: str
     features: Features
     probe: Probe = svm_scores
     clouds: ndarray | None = None
     baseline: bool = False
+    network: Callable[[int, int], nn.Module] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,15 @@ def _invariance(subject: Subject, of: Exam, clouds: ndarray, features: ndarray) 
     return {ERROR: Scores(tuple(found.tolist()), 1, 0.0, False, "")}
 
 
+def _fine_tune(subject: Subject, of: Exam, clouds: ndarray, features: ndarray) -> dict[str, Scores]:
+    """Nothing of a subject without a network."""
+    if (network := subject.network) is None:
+        return {}
+    classes = int(of.labels.max()) + 1
+    found = fine_tune_scores(lambda seed: network(seed, classes), clouds, of.labels, of.splits, up=of.up)
+    return {TUNED + ("" if name == AS_GIVEN else f" z/{name}"): _folds(scores, of) for name, scores in found.items()}
+
+
 PROTOCOLS: dict[str, Protocol] = {
     "linear": _linear,
     "knn": _knn,
@@ -127,6 +143,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "labels": _labels,
     "rotation": _rotation,
     "invariance": _invariance,
+    "fine-tune": _fine_tune,
 }
 QUICK = ("linear", "knn")
 COST = "cost"  # no protocol, but asked for in the same list: it needs the network, not its features
@@ -164,11 +181,11 @@ def judge(subject: Subject, of: Exam, protocols: Sequence[str] = QUICK) -> dict[
 
 def rows(judged: Sequence[Judged], against: Sequence[str] = ()) -> tuple[Row, ...]:
     """A row a subject and protocol, protocol by protocol; what "z/SO3" loses against "z/z"; and how far each subject
-    that is no baseline is over those named in `against`, with all labels and under "z/z"."""
+    that is no baseline is over those named in `against`, with all labels, under "z/z" and fine-tuned."""
     names = dict.fromkeys(name for each in judged for name in each.scores)
     found = [_row(each, name, each.scores[name]) for name in names for each in judged if name in each.scores]
     lost = [_lost(each) for each in judged if {UPRIGHT, ANYHOW} <= set(each.scores)]
-    over = [row for protocol in (LINEAR, UPRIGHT) for name in against for row in _over(judged, name, protocol)]
+    over = [row for protocol in _OVER for name in against for row in _over(judged, name, protocol)]
     return (*found, *lost, *over)
 
 
@@ -189,7 +206,7 @@ def _lost(of: Judged) -> Row:
 def _over(judged: Sequence[Judged], name: str, protocol: str) -> Iterator[Row]:
     """Nothing is told of a subject that was judged on other splits."""
     theirs = next((each.scores[protocol] for each in judged if each.name == name and protocol in each.scores), None)
-    told = f"over {name}" if protocol == LINEAR else f"z/z over {name}"
+    told = f"{_OVER[protocol]}over {name}"
     for each in judged:
         ours = each.scores.get(protocol)
         if theirs and ours and not each.baseline and len(ours.values) == len(theirs.values):

@@ -15,6 +15,12 @@ from shoestring.pretrain.evaluation.splits import Split
 Features = Callable[[ndarray], ndarray]
 Probe = Callable[[ndarray, ndarray, Sequence[Split]], ndarray]
 PROTOCOLS = (("z", "z"), ("z", "SO3"), ("SO3", "SO3"))
+TURNS = ("z", "SO3")
+
+
+def turn_seed(seed: int, kind: str) -> int:
+    """What `turned` draws by for the splits of a seed: each of them and each kind has turns of its own."""
+    return 2 * seed + (kind == "SO3")
 
 
 def turned(clouds: ndarray, kind: str, seed: int, up: int = 1) -> ndarray:
@@ -32,7 +38,7 @@ def rotation_scores(
     one way, tested on the others turned the other way. Each seed of the splits turns the items anew."""
     scores: dict[str, list[float]] = {f"{train}/{test}": [] for train, test in PROTOCOLS}
     for seed in sorted({split.seed for split in splits}):
-        of = {kind: features(turned(clouds, kind, 2 * seed + (kind == "SO3"), up)) for kind in ("z", "SO3")}
+        of = {kind: features(turned(clouds, kind, turn_seed(seed, kind), up)) for kind in TURNS}
         for split in splits:
             if split.seed != seed:
                 continue

@@ -6,9 +6,11 @@ from functools import partial
 import numpy as np
 import torch
 from numpy import ndarray
-from torch import Tensor
+from torch import Tensor, nn
 
 from shoestring.models.point_vit import PointViT
+from shoestring.pretrain.encoder_file import with_head
+from shoestring.pretrain.evaluation.fine_tune import Posed
 from shoestring.pretrain.evaluation.judge import Subject
 from shoestring.pretrain.evaluation.random_forest import forest_scores
 from shoestring.pretrain.evaluation.shape_features import shape_features
@@ -18,8 +20,14 @@ _CHUNK, _TREES = 32, 100
 
 
 def encoder_subject(name: str, encoder: PointViT, symmetry: str = "none", baseline: bool = False) -> Subject:
-    """Frozen features of `encoder`, in eval mode, that learned with `symmetry`; a linear SVM judges them."""
-    return Subject(name, through(partial(features, encoder, symmetry=symmetry)), baseline=baseline)
+    """Frozen features of `encoder`, in eval mode, that learned with `symmetry`; a linear SVM judges them. It is
+    fine-tuned under the same symmetry."""
+
+    def network(seed: int, classes: int) -> nn.Module:
+        return Posed(with_head(encoder, classes), symmetry)
+
+    seen = through(partial(features, encoder, symmetry=symmetry))
+    return Subject(name, seen, baseline=baseline, network=network)
 
 
 def hand_made(name: str = "forest", invariant: bool = False, clouds: ndarray | None = None) -> Subject:
