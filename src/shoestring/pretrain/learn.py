@@ -20,10 +20,12 @@ from shoestring.pretrain.clouds import Clouds, digest
 from shoestring.pretrain.contrast import Contrast
 from shoestring.pretrain.cross_modal import CrossModal
 from shoestring.pretrain.encoder_file import require_name, save_encoder
+from shoestring.pretrain.equivariant import Equivariant
 from shoestring.pretrain.live import Labelled, Log
 from shoestring.pretrain.objective import Objective
 from shoestring.pretrain.point_jepa import PointJEPA
 from shoestring.pretrain.point_mae import PointMAE
+from shoestring.pretrain.vectors import Vectors
 from shoestring.pretrain.views import Views
 from shoestring.train import Hooks, Recipe, checkpoint, train
 from shoestring.train.loop import Progress
@@ -33,6 +35,7 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "point_jepa": PointJEPA,
     "contrast": Contrast,
     "cross_modal": CrossModal,
+    "equivariant": Equivariant,
 }
 ENCODERS: dict[str, dict[str, int]] = {
     "point_vit": {},
@@ -75,7 +78,7 @@ class Request:
 class Pretrained:
     """`encoder`, in eval mode, and the file it was written to. `log`: a row an epoch (`live.Log`). `about`: what the
     JSON beside the file says. `leader`: whether this process, of several, wrote it. `evaluation`: what it was found to
-    be worth, where that was asked for."""
+    be worth, where that was asked for. `vectors`: what makes vectors of its features, where it learned some."""
 
     path: Path
     encoder: PointViT
@@ -83,6 +86,7 @@ class Pretrained:
     about: dict[str, Any]
     leader: bool = True
     evaluation: Evaluation | None = None
+    vectors: Vectors | None = None
 
 
 def pretrain(
@@ -113,9 +117,9 @@ def pretrain(
     rows = log.finish(trained.history)
     about |= {"seconds": round(trained.seconds, 1), "finished": time.strftime("%Y-%m-%d", time.gmtime()), "log": rows}
     if trained.leader:
-        save_encoder(request.out, model.encoder, about)
+        save_encoder(request.out, model.encoder, about, model.vectors)
         checkpoint.remove(place)
-    return Pretrained(request.out, model.encoder, rows, about, trained.leader)
+    return Pretrained(request.out, model.encoder, rows, about, trained.leader, vectors=model.vectors)
 
 
 def built(request: Request, also: Mapping[str, Any] | None = None) -> Objective:

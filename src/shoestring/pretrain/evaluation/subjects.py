@@ -12,14 +12,20 @@ from shoestring.models.point_vit import PointViT
 from shoestring.pretrain.evaluation.judge import Subject
 from shoestring.pretrain.evaluation.random_forest import forest_scores
 from shoestring.pretrain.evaluation.shape_features import shape_features
+from shoestring.pretrain.vectors import Vectors
 from shoestring.pretrain.views import features
 
 _CHUNK, _TREES = 32, 100
 
 
-def encoder_subject(name: str, encoder: PointViT, symmetry: str = "none", baseline: bool = False) -> Subject:
-    """Frozen features of `encoder`, in eval mode, that learned with `symmetry`; a linear SVM judges them."""
-    return Subject(name, through(partial(features, encoder, symmetry=symmetry)), baseline=baseline)
+def encoder_subject(
+    name: str, encoder: PointViT, symmetry: str = "none", baseline: bool = False, vectors: Vectors | None = None
+) -> Subject:
+    """Frozen features of `encoder`, in eval mode, that learned with `symmetry`; a linear SVM judges them. `vectors`:
+    what makes vectors of them, where it learned some."""
+    of = partial(features, encoder, symmetry=symmetry)
+    turning = None if vectors is None else through(lambda xyz: vectors(of(xyz)))
+    return Subject(name, through(of), baseline=baseline, vectors=turning)
 
 
 def hand_made(name: str = "forest", invariant: bool = False, clouds: ndarray | None = None) -> Subject:
