@@ -1,5 +1,5 @@
 """Losses of codes as a program: shares.py OUT writes to OUT-RANK.pt, for each loss, its value and the gradient of a
-linear map that made the codes, after the processes have averaged. All processes have together the same sixteen codes."""
+linear map that made the codes, after the processes have averaged. Together they have sixteen codes."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from shoestring.pretrain.contrast import ntxent, vicreg
-from shoestring.pretrain.equivariant import relation
+from shoestring.pretrain.equivariant import turn_told
 from shoestring.train.processes import World, gathered, join
 
 
@@ -20,10 +20,10 @@ def spread(a: Tensor, b: Tensor) -> Tensor:
 
 
 def told(a: Tensor, b: Tensor, turns: Tensor) -> Tensor:
-    return relation(a.unflatten(1, (-1, 3)), b.unflatten(1, (-1, 3)), turns)
+    return turn_told(a.unflatten(1, (-1, 3)), b.unflatten(1, (-1, 3)), turns)
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {"spread": spread, "ntxent": ntxent, "vicreg": vicreg, "relation": told}
+LOSSES: dict[str, Callable[..., Tensor]] = {"spread": spread, "ntxent": ntxent, "vicreg": vicreg, "turn": told}
 
 
 def results(world: World) -> dict[str, Tensor]:
@@ -38,7 +38,7 @@ def results(world: World) -> dict[str, Tensor]:
     for name, loss in LOSSES.items():
         layer.zero_grad()
         codes = layer(first[mine]), layer(second[mine])
-        value = loss(*codes, turns[mine]) if name == "relation" else loss(*codes)
+        value = loss(*codes, turns[mine]) if name == "turn" else loss(*codes)
         value.backward()
         gradient = layer.weight.grad
         assert gradient is not None

@@ -10,7 +10,7 @@ from torch import Tensor
 from shoestring.core.errors import BadInput
 from shoestring.models.point_vit import PointViT
 from shoestring.pretrain.encoder_file import load_classifier, load_encoder, load_vectors, save_encoder
-from shoestring.pretrain.vectors import Vectors
+from shoestring.pretrain.heads import Vectors
 
 SMALL = {"dim": 24, "depth": 1, "heads": 3, "patches": 8, "neighbours": 6}
 
@@ -39,7 +39,7 @@ def test_a_classifier_begins_with_the_encoder(tmp_path: Path, xyz: Tensor, encod
 
 
 def test_vectors_come_with_their_encoder(tmp_path: Path, xyz: Tensor, encoder: PointViT) -> None:
-    path, vectors = tmp_path / "one.safetensors", Vectors(48, 5, 2)
+    path, vectors = tmp_path / "one.safetensors", Vectors(48, 5, 2).eval()
     save_encoder(path, encoder, {}, vectors)
     found, about = load_encoder(path)
     torch.testing.assert_close(found.features(xyz), encoder.eval().features(xyz), rtol=0, atol=0)

@@ -4,11 +4,12 @@ is lost (VICReg, arXiv 2105.04906)."""
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from shoestring.core.errors import BadInput
 from shoestring.models.point_vit import PointViT, pooled
+from shoestring.pretrain.heads import projection
 from shoestring.pretrain.objective import Objective
 from shoestring.pretrain.views import Views, view
 from shoestring.train.processes import gathered
@@ -35,11 +36,6 @@ def vicreg(a: Tensor, b: Tensor, weights: tuple[float, float, float] = (25.0, 25
     variance = _spread(a) + _spread(b)
     covariance = _shared(a) + _shared(b)
     return weights[0] * invariance + weights[1] * variance + weights[2] * covariance
-
-
-def projection(features: int, width: int) -> nn.Sequential:
-    """The layers between what is kept and what is contrasted: [n, features] to [n, width]."""
-    return nn.Sequential(nn.Linear(features, features), nn.BatchNorm1d(features), nn.ReLU(), nn.Linear(features, width))
 
 
 def together(encoder: PointViT, views: Sequence[Tensor]) -> Tensor:

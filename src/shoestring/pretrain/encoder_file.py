@@ -14,7 +14,7 @@ from shoestring.core.errors import BadInput
 from shoestring.deploy.archive import write_file
 from shoestring.models.point_vit import PointViT
 from shoestring.models.weights import load_state, read_weights
-from shoestring.pretrain.vectors import Vectors
+from shoestring.pretrain.heads import Vectors
 
 SCHEMA = 1
 _VECTORS = "vectors."  # what the names of its weights begin with

@@ -21,11 +21,11 @@ from shoestring.pretrain.contrast import Contrast
 from shoestring.pretrain.cross_modal import CrossModal
 from shoestring.pretrain.encoder_file import require_name, save_encoder
 from shoestring.pretrain.equivariant import Equivariant
+from shoestring.pretrain.heads import Vectors
 from shoestring.pretrain.live import Labelled, Log
 from shoestring.pretrain.objective import Objective
 from shoestring.pretrain.point_jepa import PointJEPA
 from shoestring.pretrain.point_mae import PointMAE
-from shoestring.pretrain.vectors import Vectors
 from shoestring.pretrain.views import Views
 from shoestring.train import Hooks, Recipe, checkpoint, train
 from shoestring.train.loop import Progress

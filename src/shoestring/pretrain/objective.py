@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from shoestring.models.point_vit import PointViT
-from shoestring.pretrain.vectors import Vectors
+from shoestring.pretrain.heads import Vectors
 from shoestring.pretrain.views import Views
 
 

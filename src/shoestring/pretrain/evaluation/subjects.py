@@ -12,7 +12,7 @@ from shoestring.models.point_vit import PointViT
 from shoestring.pretrain.evaluation.judge import Subject
 from shoestring.pretrain.evaluation.random_forest import forest_scores
 from shoestring.pretrain.evaluation.shape_features import shape_features
-from shoestring.pretrain.vectors import Vectors
+from shoestring.pretrain.heads import Vectors
 from shoestring.pretrain.views import features
 
 _CHUNK, _TREES = 32, 100
