@@ -118,7 +118,8 @@ def test_encoders_are_those_of_the_zoo(name: str, asked: Asked) -> None:
     [
         ({"objective": "magic"}, "objective: 'magic' is not known; write one of point_mae, "),
         ({"model": "alexnet"}, "model: 'alexnet' is not known; write one of point_vit, "),
-        ({"points": 7}, "points: 7 are fewer than 8"),
+        ({"points": 7}, "points: 7 are fewer than 8, the patches or a patch's points; give 8 or more"),
+        ({"points": 10, "look": Views(crop=0.7)}, "points: 10, cropped to 7, are fewer than 8, .*; give 12 or more"),
         ({"points": 81}, "points: 81 of 80 cannot be drawn"),
         ({"settings": {"colour": 1}}, "point_mae: has no such setting .*colour"),
         ({"recipe": recipe(2, 0 + 4, lr=1e12)}, "no longer finite in epoch"),

@@ -104,9 +104,7 @@ def pretrain(
     require_writable(request.out)
     data = Clouds(clouds, request.points, request.recipe.seed)
     model = built(request, _pictures(request, clouds, shown))
-    if request.points < model.encoder.patches or request.points < model.encoder.neighbours:
-        most = max(model.encoder.patches, model.encoder.neighbours)
-        raise BadInput(f"points: {request.points} are fewer than {most}, the patches or a patch's points; give as many")
+    _require_points(request, model.encoder)
     about = described(request, clouds) | dict(extra or {})
     if shown is not None:
         about["data"]["pictures"] = digest(shown)
@@ -149,6 +147,19 @@ def described(request: Request, clouds: ndarray) -> dict[str, Any]:
         "data": {"sha256": digest(clouds), "clouds": len(clouds), "points": clouds.shape[1]},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     }
+
+
+def _require_points(request: Request, encoder: PointViT) -> None:
+    """Raises BadInput where the smallest look has fewer points than patches are made of."""
+    most = max(encoder.patches, encoder.neighbours)
+    shown = max(1, round(request.look.crop * request.points))
+    if shown >= most:
+        return
+    told = "" if shown == request.points else f", cropped to {shown},"
+    enough = math.ceil(most / request.look.crop)
+    raise BadInput(
+        f"points: {request.points}{told} are fewer than {most}, the patches or a patch's points; give {enough} or more"
+    )
 
 
 def _pictures(request: Request, clouds: ndarray, shown: ndarray | None) -> dict[str, ndarray]:
