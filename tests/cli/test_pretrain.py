@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from shoestring.cli.pretrain import pretrain
+from shoestring.core.errors import BadInput
 
 Run = Callable[..., Any]
 SMALL = {"encoder": {"dim": 24, "depth": 1, "heads": 3, "patches": 8, "neighbours": 6}}
@@ -65,6 +66,47 @@ def test_pictures_and_symmetry_reach_the_objective(folder: Path, tmp_path: Path)
     assert done.about["look"] | {"symmetry": "frames", "rotate": "so3", "crop": 0.7, "up": "y"} == done.about["look"]
 
 
+def box(x: float, y: float, z: float) -> str:
+    """A Wavefront file: the eight corners and six sides."""
+    corners = [(x * (i & 1), y * (i >> 1 & 1), z * (i >> 2)) for i in range(8)]
+    sides = ("1 2 4 3", "5 6 8 7", "1 2 6 5", "3 4 8 7", "1 3 7 5", "2 4 8 6")
+    return "".join([f"v {a} {b} {c}\n" for a, b, c in corners] + [f"f {side}\n" for side in sides])
+
+
+@pytest.mark.filterwarnings("default")
+def test_meshes_are_sampled_and_several_sets_are_one(shoestring: Run, folder: Path, tmp_path: Path) -> None:
+    """Points on surfaces, at any depth, copies and what is one point left out; beside the clouds of a file."""
+    meshes = tmp_path / "package" / "meshes"
+    (meshes / "deep").mkdir(parents=True)
+    for number in range(4):
+        (meshes / "deep" / f"{number}.obj").write_text(box(1, 2 + number, 3))
+    (meshes / "copy.obj").write_text(box(1, 2, 3))
+    (meshes / "point.obj").write_text(box(0, 0, 0))
+    (meshes / "broken.obj").write_text("f 1 2 3\n")
+    out = tmp_path / "one.safetensors"
+    how = ("--objective", "point_mae", "--epochs", 0.1, "--batch", 4, "--points", 64, "--out", out)
+    ran = shoestring("pretrain", "point_vit", "--data", tmp_path / "package", "--data", folder, *how)
+    assert ran.code == 0, ran.err
+    assert "left out 1 of 7 clouds that cannot be read (the first is meshes/broken.obj)" in ran.err
+    assert "left out 2 of 18 clouds, 1 without extent and 1 that are there already" in ran.err
+    told = json.loads(out.with_suffix(".json").read_text())
+    assert (told["source"], told["data"]["clouds"]) == ("package, clouds.npz", 16)
+    with pytest.raises(BadInput, match="pictures: are of the clouds of one --data, not of 2; give one"):
+        pretrain(data=[folder, meshes], objective="cross_modal", pictures=tmp_path, out=out)
+
+
+def test_what_turns_along_is_judged_by_it(shoestring: Run, folder: Path, tmp_path: Path) -> None:
+    files = ("--json", tmp_path / "told.json", "--out", tmp_path / "one.safetensors")
+    how = ("--objective", "equivariant", "--epochs", 0.1, "--batch", 4, "--points", 96, "--protocols", "invariance")
+    ran = shoestring("pretrain", "point_vit", "--data", folder, "--probe", folder, *files, *how)
+    assert ran.code == 0, ran.err
+    assert "contrast and equivariance" in ran.out
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert told["look"]["crop"] == 0.7
+    rows = {(row["name"], row["protocol"]) for row in told["evaluation"]["rows"]}
+    assert {("one", "equivariance error, z"), ("untrained", "equivariance error, SO3")} <= rows
+
+
 def test_made_shapes_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from shoestring.points import demo
 
@@ -94,6 +136,14 @@ def test_made_shapes_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             "give a folder with 12",
         ),
         (("point_vit", "--data", "{data}", "--lr", 0), "lr: 0.0 does not do"),
+        (
+            ("point_vit", "--data", "{data}", "--objective", "equivariant", "--rotate", "none"),
+            "equivariant: with --rotate none no turn is there to be told; write --rotate up or so3",
+        ),
+        (
+            ("point_vit", "--data", "{data}", "--objective", "equivariant", "--symmetry", "frames", "--points", 80),
+            "and no turn is left to be told; write --symmetry none",
+        ),
         (
             ("point_vit", "--data", "{data}", "--protocols", "svm"),
             "protocols: 'svm' will not do; write all, or some of",

@@ -6,7 +6,7 @@ import pytest
 from shoestring.core.errors import BadInput
 from shoestring.pipeline.dataset import Dataset, Item
 from shoestring.points.dataset import ArrayCloud
-from shoestring.points.stacked import stacked
+from shoestring.points.stacked import distinct, stacked
 
 
 def items(sizes: tuple[int, ...], targets: tuple[int | None, ...]) -> Dataset:
@@ -36,3 +36,13 @@ def test_clouds_of_many_sizes_become_one_array() -> None:
 def test_no_clouds_are_told() -> None:
     with pytest.raises(BadInput, match="holds no point cloud"):
         stacked(Dataset(()), 8)
+
+
+def test_copies_and_single_places_are_left_out() -> None:
+    clouds = np.random.default_rng(0).standard_normal((6, 9, 3)).astype(np.float32)
+    clouds[3], clouds[5], clouds[4] = clouds[1], clouds[1], clouds[4, 0]
+    with pytest.warns(UserWarning, match="left out 3 of 6 clouds, 1 without extent and 2 that are there already"):
+        assert distinct(clouds).tolist() == [0, 1, 2]
+    with pytest.warns(UserWarning, match="left out 2 of 4 clouds, 2 that are there already"):
+        assert distinct(clouds[[5, 0, 3, 1]]).tolist() == [0, 1]
+    assert distinct(clouds[:3]).tolist() == [0, 1, 2]

@@ -54,6 +54,13 @@ def test_a_single_short_batch_is_kept(clouds: np.ndarray) -> None:
     assert len(inputs) == 14
 
 
+def test_shares_of_a_short_batch_are_of_one_size(clouds: np.ndarray) -> None:
+    """Processes that gather wait for one another for ever if one has more."""
+    shares = [next(Clouds(clouds, 48).epoch(0, 99, rank=rank, world=4))[1] for rank in range(4)]
+    assert [len(share) for share in shares] == [3, 3, 3, 3]
+    assert len(set(np.concatenate(shares).tolist())) == 12
+
+
 def test_a_digest_tells_values_shapes_and_types(clouds: np.ndarray) -> None:
     changed = clouds.copy()
     changed[3, 2, 1] += 1

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from shoestring.core.errors import BadInput
 from shoestring.models.point_vit import PointViT
-from shoestring.pretrain.encoder_file import load_classifier, load_encoder, save_encoder
+from shoestring.pretrain.encoder_file import load_classifier, load_encoder, load_vectors, save_encoder
+from shoestring.pretrain.heads import Vectors
 
 SMALL = {"dim": 24, "depth": 1, "heads": 3, "patches": 8, "neighbours": 6}
 
@@ -35,6 +36,28 @@ def test_a_classifier_begins_with_the_encoder(tmp_path: Path, xyz: Tensor, encod
     found = load_classifier(tmp_path / "one.safetensors", 5)
     assert found.eval()(xyz).shape == (6, 5)
     torch.testing.assert_close(found.features(xyz), encoder.eval().features(xyz), rtol=0, atol=0)
+
+
+def test_vectors_come_with_their_encoder(tmp_path: Path, xyz: Tensor, encoder: PointViT) -> None:
+    path, vectors = tmp_path / "one.safetensors", Vectors(48, 5, 2).eval()
+    save_encoder(path, encoder, {}, vectors)
+    found, about = load_encoder(path)
+    torch.testing.assert_close(found.features(xyz), encoder.eval().features(xyz), rtol=0, atol=0)
+    assert about["vectors"] == {"features": 48, "count": 5, "up": 2}
+    loaded = load_vectors(path)
+    assert loaded is not None
+    expected = vectors(encoder.features(xyz))
+    torch.testing.assert_close(loaded(found.features(xyz)), expected, rtol=0, atol=0)
+    assert load_classifier(path, 3).eval()(xyz).shape == (6, 3)
+    described = path.with_suffix(".json")
+    described.write_text(json.dumps(about | {"vectors": {"count": 5}}))
+    with pytest.raises(BadInput, match=r"the vectors of one\.safetensors are not described"):
+        load_vectors(path)
+    described.write_text(json.dumps(about | {"vectors": about["vectors"] | {"count": 6}}))
+    with pytest.raises(BadInput, match="does not fit Vectors"):
+        load_vectors(path)
+    save_encoder(path, encoder, {})
+    assert load_vectors(path) is None
 
 
 def test_what_is_no_encoder_is_told(tmp_path: Path, encoder: PointViT) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from shoestring.core.errors import BadInput
-from shoestring.pretrain import Labelled, Request, load_encoder, pretrain
+from shoestring.pretrain import Labelled, Request, load_encoder, load_vectors, pretrain
 from shoestring.pretrain.clouds import digest
 from shoestring.pretrain.learn import ENCODERS, OBJECTIVES, built, recipe
 from shoestring.pretrain.views import Views
@@ -60,7 +60,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
             raise Killed
 
     given = Labelled(clouds, labels, 48)
-    request = asked(4, objective=objective, look=Views(symmetry="average", crop=0.8))
+    symmetry = "none" if objective == "equivariant" else "average"
+    request = asked(4, objective=objective, look=Views(symmetry=symmetry, crop=0.8))
     whole = pretrain(clouds, replace(request, out=request.out.with_name("whole.safetensors")), given)
     with pytest.raises(Killed):
         pretrain(clouds, request, given, stop)
@@ -117,7 +118,8 @@ def test_encoders_are_those_of_the_zoo(name: str, asked: Asked) -> None:
     [
         ({"objective": "magic"}, "objective: 'magic' is not known; write one of point_mae, "),
         ({"model": "alexnet"}, "model: 'alexnet' is not known; write one of point_vit, "),
-        ({"points": 7}, "points: 7 are fewer than 8"),
+        ({"points": 7}, "points: 7 are fewer than 8, the patches or a patch's points; give 8 or more"),
+        ({"points": 10, "look": Views(crop=0.7)}, "points: 10, cropped to 7, are fewer than 8, .*; give 12 or more"),
         ({"points": 81}, "points: 81 of 80 cannot be drawn"),
         ({"settings": {"colour": 1}}, "point_mae: has no such setting .*colour"),
         ({"recipe": recipe(2, 0 + 4, lr=1e12)}, "no longer finite in epoch"),
@@ -134,6 +136,17 @@ def test_a_place_that_is_no_file_of_weights_is_told(asked: Asked, clouds: np.nda
         replace(request, out=request.out.with_suffix(".pt"))
     with pytest.raises(BadInput, match="there is no folder"):
         pretrain(clouds, replace(request, out=request.out.parent / "absent" / "one.safetensors"))
+
+
+def test_vectors_are_kept_where_they_are_learned(asked: Asked, clouds: np.ndarray) -> None:
+    request = asked(1, objective="equivariant", settings={"vectors": 3})
+    done = pretrain(clouds, request)
+    found = load_vectors(request.out)
+    assert done.vectors is not None and found is not None
+    assert same(found, done.vectors)
+    assert found.count == 3
+    other = asked(1, objective="contrast", out=request.out.with_name("other.safetensors"))
+    assert pretrain(clouds, other).vectors is load_vectors(other.out) is None
 
 
 def test_pictures_go_with_their_clouds(asked: Asked, clouds: np.ndarray) -> None:

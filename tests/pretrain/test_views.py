@@ -11,7 +11,7 @@ from torch import Tensor
 from shoestring.core.errors import BadInput
 from shoestring.geometry.frames import averaged, canonical, in_frames
 from shoestring.models.point_vit import PointViT
-from shoestring.pretrain.views import Views, cropped, features, seen, turns, view
+from shoestring.pretrain.views import Views, cropped, features, seen, turned_view, turns, view
 
 PLAIN = {"rotate": "none", "scale": 1.0, "shift": 0.0}
 
@@ -31,6 +31,21 @@ def test_about_the_vertical_nothing_rises(xyz: Tensor, up: str) -> None:
     torch.testing.assert_close(found[:, :, axis], xyz[:, :, axis])
     torch.testing.assert_close(found.norm(dim=2), xyz.norm(dim=2))
     assert (found - xyz).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("rotate", ["none", "up", "so3"])
+def test_a_look_says_how_it_was_turned(xyz: Tensor, rotate: str) -> None:
+    """Before all that comes after the turn, and with the same numbers as `view` has them."""
+    torch.manual_seed(1)
+    found, by = turned_view(xyz, Views(**PLAIN | {"rotate": rotate}))
+    torch.testing.assert_close(found, torch.einsum("bij,bnj->bni", by, xyz))
+    assert by.shape == (6, 3, 3)
+    assert torch.equal(by[0], torch.eye(3)) == (rotate == "none")
+    all_of_it = Views(rotate=rotate, crop=0.7, jitter=0.01)
+    torch.manual_seed(1)
+    shown = view(xyz, all_of_it)
+    torch.manual_seed(1)
+    assert torch.equal(turned_view(xyz, all_of_it)[0], shown)
 
 
 @pytest.mark.parametrize("rotate", ["up", "so3"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from shoestring.train.processes import World, join
+from shoestring.train.processes import World, gathered, join
 
 # Gradients are sums over 8 inputs, added as 4 + 4 by two processes: units in the last place of float32 (6e-8), 20 steps
 # long. Measured 3e-8; a lost or doubled share of a batch shows in the second digit.
@@ -31,6 +31,7 @@ def test_alone_everything_stays_as_it_is() -> None:
     world.wait()
     assert value.tolist() == [0, 1, 2]
     assert world.told("value") == "value"
+    assert gathered(value) is value
 
 
 def test_two_processes_give_what_one_gives(little: SimpleNamespace, program: Program, tmp_path: Path) -> None:

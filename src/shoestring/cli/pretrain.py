@@ -1,6 +1,6 @@
 """`shoestring pretrain point_vit`: an encoder of point clouds learns without labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from shoestring.report.markup import Markup
 
 _DRAWN = 3  # clouds in the page
+_LOOKS = ("contrast", "cross_modal", "equivariant")  # what compares two looks at a cloud
 _SPARE = 2  # times the points of an epoch are taken of each cloud, so that epochs differ
 
 
 def pretrain(
     model: str = "point_vit",
     *,
-    data: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] | None = None,
     demo: bool = False,
     objective: str = "point_jepa",
     epochs: float = 100,
@@ -57,8 +58,8 @@ def pretrain(
     """Trains an encoder on clouds without labels and writes it: OUT holds the weights, and the JSON beside it what they
     are and where they come from (`pretrain.load_encoder` opens the two).
 
-    `model`: a name in `pretrain.ENCODERS`. `data`: as in `fit`, labels and all; labels are not used. `demo`: made
-    shapes instead. `objective`: point_mae, point_jepa, contrast or cross_modal. `symmetry`, `rotate`, `up`: how clouds
+    `model`: a name in `pretrain.ENCODERS`. `data`: as in `fit`, labels and all, one or several; labels are not used.
+    `demo`: made shapes instead. `objective`: a name in `pretrain.OBJECTIVES`. `symmetry`, `rotate`, `up`: how clouds
     are shown (`pretrain.Views`, of which `views` gives more). `probe`: labelled clouds to look at the encoder with
     after `every` so many epochs and to judge it with at the end, beside the untrained one and hand-made features,
     under `protocols` (`pretrain.evaluation.judge`): `evaluation` of what is returned. `pictures`: a folder of one for
@@ -83,7 +84,7 @@ def pretrain(
         every,
     )
     require_places(request.out)
-    clouds, name = _clouds(data, demo, points)
+    clouds, name = _clouds(data, demo, points, pictures is not None)
     labelled = None if probe is None else _labelled(probe, points)
     asked = parse_protocols(protocols)
     exam = None if labelled is None else require_exam(labelled, asked, up)
@@ -97,10 +98,15 @@ def pretrain(
 def pretrain_command(
     model: Annotated[str, typer.Argument(help="point_vit, point_vit_ti or point_vit_s.")],
     data: Annotated[
-        Path | None, typer.Option(help="Clouds: a folder (class per folder or not), labels.csv, a .npz or a .h5.")
+        list[Path] | None,
+        typer.Option(
+            help="Clouds: a folder (class per folder or not; meshes, too), labels.csv, a .npz or a .h5. Repeatable."
+        ),
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Learn from made shapes.")] = False,
-    objective: Annotated[str, typer.Option(help="point_jepa, point_mae, contrast or cross_modal.")] = "point_jepa",
+    objective: Annotated[
+        str, typer.Option(help="point_jepa, point_mae, contrast, cross_modal or equivariant.")
+    ] = "point_jepa",
     epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 100,
     batch: Annotated[int, typer.Option(help="Clouds a step.", min=2)] = 32,
     lr: Annotated[float, typer.Option(help="The highest learning rate.")] = 1e-3,
@@ -160,7 +166,7 @@ def pretrain_command(
     found = done.evaluation
     write_json(json, done.about if found is None else {**done.about, "evaluation": found.to_json()})
     if html is not None:
-        drawn = _drawn(done, probe or data, demo, points, up)
+        drawn = _drawn(done, probe or data, demo and probe is None, points, up)
         write_text(html, learning_html(done.about, done.path.stem, found, drawn))
     print_learning(done.about, str(done.path), console())
     if found is not None:
@@ -169,20 +175,28 @@ def pretrain_command(
 
 def _usual(objective: str) -> dict[str, Any]:
     """Two looks at a cloud must differ by more than a turn, or to tell them from others is too easy."""
-    return {"crop": 0.7, "jitter": 0.01} if objective in ("contrast", "cross_modal") else {}
+    return {"crop": 0.7, "jitter": 0.01} if objective in _LOOKS else {}
 
 
-def _clouds(data: str | Path | None, demo: bool, points: int) -> tuple["ndarray", str]:
-    """All clouds there are, labelled or not, and what they are called."""
+def _clouds(
+    data: str | Path | Sequence[str | Path] | None, demo: bool, points: int, pictured: bool = False
+) -> tuple["ndarray", str]:
+    """All clouds there are, labelled or not, and what they are called; each once, unless each is `pictured`."""
+    import numpy as np
+
     from shoestring.points.data import load_clouds
     from shoestring.points.demo import demo_shapes
-    from shoestring.points.stacked import stacked
+    from shoestring.points.stacked import distinct, stacked
 
-    if (data is None) != demo:
+    if bool(data) == demo:
         raise BadInput("data: nothing, or two things, to learn from; give either --data DIR or --demo")
-    if data is None:
-        return stacked(demo_shapes(), _SPARE * points)[0], "demo"
-    return stacked(load_clouds(data, unlabelled=True), _SPARE * points)[0], Path(data).name
+    paths = [data] if isinstance(data, str | Path) else list(data or ())
+    if pictured and len(paths) > 1:
+        raise BadInput(f"pictures: are of the clouds of one --data, not of {len(paths)}; give one")
+    sets = [load_clouds(path, unlabelled=True) for path in paths] or [demo_shapes()]
+    clouds = np.concatenate([stacked(each, _SPARE * points)[0] for each in sets])
+    name = ", ".join(Path(path).name for path in paths) or "demo"
+    return clouds if pictured else clouds[distinct(clouds)], name
 
 
 def _labelled(probe: str | Path, points: int) -> "Labelled":
@@ -193,11 +207,13 @@ def _labelled(probe: str | Path, points: int) -> "Labelled":
     return Labelled(*stacked(load_clouds(probe, unlabelled=True), points), points)
 
 
-def _drawn(done: "Pretrained", data: Path | None, demo: bool, points: int, up: str) -> dict[str, "Markup"]:
+def _drawn(
+    done: "Pretrained", data: Path | Sequence[Path] | None, demo: bool, points: int, up: str
+) -> dict[str, "Markup"]:
     """What the encoder sees of some clouds, far apart in the data."""
     from shoestring.pretrain.clouds import in_unit_sphere
     from shoestring.pretrain.evaluation.pictures import feature_pictures
 
-    clouds = in_unit_sphere(_clouds(data, demo and data is None, points)[0])
+    clouds = in_unit_sphere(_clouds(data, demo, points)[0])
     few = clouds[:: max(1, len(clouds) // _DRAWN)][:_DRAWN]
     return feature_pictures(done.encoder, few, done.about["symmetry"], up)

@@ -4,7 +4,7 @@ Arrays in, plain files out; `points` reads clouds and the command line brings th
 """
 
 from shoestring.pretrain.clouds import Clouds
-from shoestring.pretrain.encoder_file import load_classifier, load_encoder, save_encoder
+from shoestring.pretrain.encoder_file import load_classifier, load_encoder, load_vectors, save_encoder
 from shoestring.pretrain.learn import ENCODERS, OBJECTIVES, Pretrained, Request, pretrain, recipe
 from shoestring.pretrain.live import Labelled
 from shoestring.pretrain.views import Views, features
@@ -20,6 +20,7 @@ __all__ = [
     "features",
     "load_classifier",
     "load_encoder",
+    "load_vectors",
     "pretrain",
     "recipe",
     "save_encoder",

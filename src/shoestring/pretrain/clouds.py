@@ -33,7 +33,8 @@ class Clouds:
     ) -> Iterator[tuple[ndarray, ndarray]]:
         order = np.random.default_rng((self.seed, number)).permutation(len(self))
         for index in range(start, max(1, len(self) // batch)):
-            chosen = order[index * batch : (index + 1) * batch][rank::world]
+            chosen = order[index * batch : (index + 1) * batch]
+            chosen = chosen[: len(chosen) // world * world][rank::world]  # all shares are of one size
             yield np.stack([self._some(cloud, number) for cloud in chosen]), chosen
 
     def _some(self, cloud: int, number: int) -> ndarray:

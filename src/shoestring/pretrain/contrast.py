@@ -1,14 +1,18 @@
 """Contrast: two looks at one cloud are to be told from all others (SimCLR, arXiv 2002.05709), or to agree while nothing
 is lost (VICReg, arXiv 2105.04906)."""
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from shoestring.core.errors import BadInput
-from shoestring.models.point_vit import PointViT
+from shoestring.models.point_vit import PointViT, pooled
+from shoestring.pretrain.heads import projection
 from shoestring.pretrain.objective import Objective
 from shoestring.pretrain.views import Views, view
+from shoestring.train.processes import gathered
 
 LOSSES = ("ntxent", "vicreg")
 
@@ -16,25 +20,28 @@ LOSSES = ("ntxent", "vicreg")
 def ntxent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
     """Of codes [n, d] and [n, d], row i of both of one thing: cross entropy of finding the other among the 2n - 1, by
     cosine over `temperature`, mean over all 2n (SimCLR, eq. 1 and algorithm 1; CrossPoint, arXiv 2203.00680, eq. 1 to
-    4). Under several processes each contrasts within its own share of the batch."""
-    codes = functional.normalize(torch.cat([a, b]), dim=1)
+    4). Under several processes the codes of all are contrasted (`train.processes.gathered`)."""
+    codes = functional.normalize(torch.cat([gathered(a), gathered(b)]), dim=1)
     near = codes @ codes.T / temperature
     near = near.masked_fill(torch.eye(len(codes), dtype=torch.bool, device=codes.device), -torch.inf)
     places = torch.arange(len(codes), device=codes.device)
-    return functional.cross_entropy(near, (places + len(a)) % len(codes))
+    return functional.cross_entropy(near, (places + len(codes) // 2) % len(codes))
 
 
 def vicreg(a: Tensor, b: Tensor, weights: tuple[float, float, float] = (25.0, 25.0, 1.0)) -> Tensor:
-    """Of codes [n, d] and [n, d]: `weights` times invariance, variance and covariance (VICReg, eq. 1 to 6)."""
+    """Of codes [n, d] and [n, d]: `weights` times invariance, variance and covariance (VICReg, eq. 1 to 6). Under
+    several processes it is that of the codes of all (`train.processes.gathered`)."""
+    a, b = gathered(a), gathered(b)
     invariance = functional.mse_loss(a, b)
     variance = _spread(a) + _spread(b)
     covariance = _shared(a) + _shared(b)
     return weights[0] * invariance + weights[1] * variance + weights[2] * covariance
 
 
-def projection(features: int, width: int) -> nn.Sequential:
-    """The layers between what is kept and what is contrasted: [n, features] to [n, width]."""
-    return nn.Sequential(nn.Linear(features, features), nn.BatchNorm1d(features), nn.ReLU(), nn.Linear(features, width))
+def together(encoder: PointViT, views: Sequence[Tensor]) -> Tensor:
+    """Features [V B, 2 dim] of V views of each cloud, which pass as one, so that batch norms see one batch."""
+    groups, centres = (torch.cat(parts) for parts in zip(*(encoder.group(xyz) for xyz in views), strict=True))
+    return pooled(encoder.encode(groups, centres))
 
 
 class Contrast(Objective):
@@ -50,16 +57,16 @@ class Contrast(Objective):
         self.project = projection(2 * encoder.dim, width)
 
     def forward(self, xyz: Tensor, index: Tensor) -> Tensor:
-        a, b = self.codes(xyz)
-        return ntxent(a, b, self.temperature) if self.loss == "ntxent" else vicreg(a, b)
+        return self.agreement(*self.codes(xyz))
 
     def codes(self, xyz: Tensor) -> tuple[Tensor, Tensor]:
-        """Of two looks at each cloud, [B, width] each. Both pass together, so that batch norms see one batch."""
-        both = [self.encoder.group(view(xyz, self.look)) for _ in range(2)]
-        groups, centres = (torch.cat(parts) for parts in zip(*both, strict=True))
-        tokens = self.encoder.encode(groups, centres)
-        a, b = self.project(torch.cat([tokens.amax(1), tokens.mean(1)], 1)).chunk(2)
+        """Of two looks at each cloud, [B, width] each."""
+        a, b = self.project(together(self.encoder, [view(xyz, self.look) for _ in range(2)])).chunk(2)
         return a, b
+
+    def agreement(self, a: Tensor, b: Tensor) -> Tensor:
+        """The loss of codes [B, width] of two looks."""
+        return ntxent(a, b, self.temperature) if self.loss == "ntxent" else vicreg(a, b)
 
 
 def _spread(codes: Tensor) -> Tensor:

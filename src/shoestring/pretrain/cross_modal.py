@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from shoestring.core.errors import BadInput
 from shoestring.models.point_vit import PointViT
-from shoestring.pretrain.contrast import Contrast, ntxent, projection
+from shoestring.pretrain.contrast import Contrast, ntxent
+from shoestring.pretrain.heads import projection
 from shoestring.pretrain.render import pictures
 from shoestring.pretrain.views import Views, turns
 

@@ -1,4 +1,7 @@
-"""An encoder as plain files: NAME.safetensors holds the weights, NAME.json what they are and where they come from."""
+"""An encoder as plain files: NAME.safetensors holds the weights, NAME.json what they are and where they come from.
+
+Where vectors were learned beside it (`equivariant`), the layer that makes them of features is in there, too.
+"""
 
 import json
 from collections.abc import Mapping
@@ -10,19 +13,25 @@ from safetensors.torch import save
 from shoestring.core.errors import BadInput
 from shoestring.deploy.archive import write_file
 from shoestring.models.point_vit import PointViT
-from shoestring.models.weights import load_weights
+from shoestring.models.weights import load_state, read_weights
+from shoestring.pretrain.heads import Vectors
 
 SCHEMA = 1
+_VECTORS = "vectors."  # what the names of its weights begin with
 
 
-def save_encoder(path: Path, encoder: PointViT, about: Mapping[str, Any]) -> None:
-    """Writes both files, each in one step, the weights last. `about`: JSON values; `schema`, `model` and `encoder`, the
-    arguments that build it, are added. Raises BadInput for another suffix or a place that cannot be written."""
+def save_encoder(path: Path, encoder: PointViT, about: Mapping[str, Any], vectors: Vectors | None = None) -> None:
+    """Writes both files, each in one step, the weights last. `about`: JSON values; `schema`, `model`, `encoder` and
+    `vectors`, the arguments that build them, are added. Raises BadInput for another suffix or a place that cannot be
+    written."""
     require_name(path)
     described = {"schema": SCHEMA, "model": "point_vit", "encoder": encoder.settings, **about}
+    state = {name: value for name, value in encoder.state_dict().items() if not name.startswith("head.")}
+    if vectors is not None:
+        described["vectors"] = vectors.settings
+        state |= {_VECTORS + name: value for name, value in vectors.state_dict().items()}
     write_file(path.with_suffix(".json"), (json.dumps(described, indent=1) + "\n").encode())
-    state = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
-    write_file(path, save({name: value for name, value in state.items() if not name.startswith("head.")}))
+    write_file(path, save({name: value.detach().cpu().contiguous() for name, value in state.items()}))
 
 
 def load_encoder(path: str | Path) -> tuple[PointViT, dict[str, Any]]:
@@ -37,8 +46,24 @@ def load_encoder(path: str | Path) -> tuple[PointViT, dict[str, Any]]:
         raise BadInput(f"encoder: {about} is missing; it lies beside the weights that pretrain writes") from None
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"encoder: {about} does not describe one ({error}); give a file that pretrain wrote") from None
-    load_weights(encoder, path)
+    state = {name: value for name, value in read_weights(path).items() if not name.startswith(_VECTORS)}
+    load_state(encoder, state, path.name)
     return encoder.eval(), described
+
+
+def load_vectors(path: str | Path) -> Vectors | None:
+    """The layer that makes vectors [B, count, 3] of the features [B, 2 dim] of the encoder in `path`; None where it
+    learned none. They turn as the cloud turns, as well as they have learned to. Raises BadInput as `load_encoder`."""
+    _, described = load_encoder(path)
+    if "vectors" not in described:
+        return None
+    state = {name: value for name, value in read_weights(path).items() if name.startswith(_VECTORS)}
+    try:
+        vectors = Vectors(**described["vectors"])
+    except TypeError as error:
+        raise BadInput(f"encoder: the vectors of {Path(path).name} are not described ({error})") from None
+    load_state(vectors, {name.removeprefix(_VECTORS): value for name, value in state.items()}, Path(path).name)
+    return vectors.eval()
 
 
 def load_classifier(path: str | Path, classes: int) -> PointViT:

@@ -20,6 +20,8 @@ from shoestring.pretrain.clouds import Clouds, digest
 from shoestring.pretrain.contrast import Contrast
 from shoestring.pretrain.cross_modal import CrossModal
 from shoestring.pretrain.encoder_file import require_name, save_encoder
+from shoestring.pretrain.equivariant import Equivariant
+from shoestring.pretrain.heads import Vectors
 from shoestring.pretrain.live import Labelled, Log
 from shoestring.pretrain.objective import Objective
 from shoestring.pretrain.point_jepa import PointJEPA
@@ -33,6 +35,7 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "point_jepa": PointJEPA,
     "contrast": Contrast,
     "cross_modal": CrossModal,
+    "equivariant": Equivariant,
 }
 ENCODERS: dict[str, dict[str, int]] = {
     "point_vit": {},
@@ -75,7 +78,7 @@ class Request:
 class Pretrained:
     """`encoder`, in eval mode, and the file it was written to. `log`: a row an epoch (`live.Log`). `about`: what the
     JSON beside the file says. `leader`: whether this process, of several, wrote it. `evaluation`: what it was found to
-    be worth, where that was asked for."""
+    be worth, where that was asked for. `vectors`: what makes vectors of its features, where it learned some."""
 
     path: Path
     encoder: PointViT
@@ -83,6 +86,7 @@ class Pretrained:
     about: dict[str, Any]
     leader: bool = True
     evaluation: Evaluation | None = None
+    vectors: Vectors | None = None
 
 
 def pretrain(
@@ -100,9 +104,7 @@ def pretrain(
     require_writable(request.out)
     data = Clouds(clouds, request.points, request.recipe.seed)
     model = built(request, _pictures(request, clouds, shown))
-    if request.points < model.encoder.patches or request.points < model.encoder.neighbours:
-        most = max(model.encoder.patches, model.encoder.neighbours)
-        raise BadInput(f"points: {request.points} are fewer than {most}, the patches or a patch's points; give as many")
+    _require_points(request, model.encoder)
     about = described(request, clouds) | dict(extra or {})
     if shown is not None:
         about["data"]["pictures"] = digest(shown)
@@ -113,9 +115,9 @@ def pretrain(
     rows = log.finish(trained.history)
     about |= {"seconds": round(trained.seconds, 1), "finished": time.strftime("%Y-%m-%d", time.gmtime()), "log": rows}
     if trained.leader:
-        save_encoder(request.out, model.encoder, about)
+        save_encoder(request.out, model.encoder, about, model.vectors)
         checkpoint.remove(place)
-    return Pretrained(request.out, model.encoder, rows, about, trained.leader)
+    return Pretrained(request.out, model.encoder, rows, about, trained.leader, vectors=model.vectors)
 
 
 def built(request: Request, also: Mapping[str, Any] | None = None) -> Objective:
@@ -145,6 +147,19 @@ def described(request: Request, clouds: ndarray) -> dict[str, Any]:
         "data": {"sha256": digest(clouds), "clouds": len(clouds), "points": clouds.shape[1]},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     }
+
+
+def _require_points(request: Request, encoder: PointViT) -> None:
+    """Raises BadInput where the smallest look has fewer points than patches are made of."""
+    most = max(encoder.patches, encoder.neighbours)
+    shown = max(1, round(request.look.crop * request.points))
+    if shown >= most:
+        return
+    told = "" if shown == request.points else f", cropped to {shown},"
+    enough = math.ceil(most / request.look.crop)
+    raise BadInput(
+        f"points: {request.points}{told} are fewer than {most}, the patches or a patch's points; give {enough} or more"
+    )
 
 
 def _pictures(request: Request, clouds: ndarray, shown: ndarray | None) -> dict[str, ndarray]:

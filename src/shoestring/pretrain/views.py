@@ -51,10 +51,17 @@ class Views:
 
 def view(xyz: Tensor, how: Views) -> Tensor:
     """One random look at each cloud, in the frame that the network is to see."""
+    return seen(turned_view(xyz, how)[0], how.symmetry)
+
+
+def turned_view(xyz: Tensor, how: Views) -> tuple[Tensor, Tensor]:
+    """One random look at each cloud, as it is turned, and by which rotations float32 [B, 3, 3]: R of points R p."""
     if how.crop < 1:
         xyz = cropped(xyz, how.crop)
+    by = torch.eye(3).expand(len(xyz), 3, 3) if how.rotate == "none" else turns(len(xyz), how.rotate, how.up)
+    by = by.to(xyz)
     if how.rotate != "none":
-        xyz = xyz @ turns(len(xyz), how.rotate, how.up).to(xyz).transpose(1, 2)
+        xyz = xyz @ by.transpose(1, 2)
     if how.scale > 1:
         bound = math.log(how.scale)
         xyz = xyz * xyz.new_empty(len(xyz), 1, 3).uniform_(-bound, bound).exp()
@@ -62,7 +69,7 @@ def view(xyz: Tensor, how: Views) -> Tensor:
         xyz = xyz + xyz.new_empty(len(xyz), 1, 3).uniform_(-how.shift, how.shift)
     if how.jitter:
         xyz = xyz + torch.randn_like(xyz).clamp_(-3, 3) * how.jitter
-    return seen(xyz, how.symmetry)
+    return xyz, by
 
 
 def seen(xyz: Tensor, symmetry: str) -> Tensor:

@@ -13,7 +13,13 @@ from shoestring.report.page import facts, header, page, section, table
 from shoestring.report.plane import Plane, dot
 from shoestring.report.svg import line, picture
 
-_NAMES = {"point_mae": "Point-MAE", "point_jepa": "Point-JEPA", "contrast": "contrast", "cross_modal": "CrossPoint"}
+_NAMES = {
+    "point_mae": "Point-MAE",
+    "point_jepa": "Point-JEPA",
+    "contrast": "contrast",
+    "cross_modal": "CrossPoint",
+    "equivariant": "contrast and equivariance",
+}
 
 
 def print_learning(about: Mapping[str, Any], path: str, console: Console) -> None:

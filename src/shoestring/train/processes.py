@@ -1,9 +1,10 @@
 """One process or many: started by `torchrun`, they share each batch and hold the same weights.
 
 Each process computes the gradient of its share of the batch; the mean over the processes is the gradient of the whole
-batch, since all shares are of one size. What is computed over a batch is not shared: batch norm normalises each
-process's part by itself (the running statistics that are kept are those of process 0), and so does the variance of a
-teacher's features. Without these, many processes give what one gives up to the order of float32 sums.
+batch, since all shares are of one size. What is computed over a batch is not shared, unless it is `gathered` first:
+batch norm normalises each process's part by itself (the running statistics that are kept are those of process 0), and
+so does the variance of a teacher's features. Without these, many processes give what one gives up to the order of
+float32 sums.
 """
 
 import os
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -69,3 +72,14 @@ def join() -> World:
     fabric = Fabric(accelerator="cuda" if on_gpu else "cpu", strategy="ddp", devices=here, num_nodes=size // here)
     fabric.launch()
     return World(fabric.device, fabric.global_rank, fabric.world_size, fabric)
+
+
+def gathered(share: Tensor) -> Tensor:
+    """What all processes have, [processes x n, ...] in their order, of this one's share [n, ...]; alone, the share.
+
+    A loss of all of it, computed by every process alike, has after `World.average` the gradient that it has in one
+    process with the whole batch: each share is told what all losses want of it, their sum, and the mean over the
+    processes makes one of as many. All shares are of one shape, and all processes must call it."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return share
+    return torch.cat(all_gather(share))

@@ -31,6 +31,14 @@ def test_points_are_equivariant_and_their_absolute_values_are_not(shapes) -> Non
     assert equivariance_error(lambda of: np.abs(of[:, :5]), clouds).mean() > 0.3
 
 
+@pytest.mark.parametrize("up", [0, 1, 2])
+def test_turns_are_about_the_axis_that_is_up(shapes, up: int) -> None:
+    axis = np.eye(3)[[up]]
+    vertical = lambda of: np.broadcast_to(axis, (len(of), 1, 3))  # noqa: E731 - no rotation about it turns it
+    assert equivariance_error(vertical, shapes[0], kind="z", up=up).max() < 1e-6
+    assert equivariance_error(vertical, shapes[0], kind="z", up=(up + 1) % 3).mean() > 0.3
+
+
 def test_the_error_is_the_one_of_the_formula(shapes) -> None:
     """Features that ignore the cloud's pose: ||f - R f|| / ||f||, which is the chord of the turn of a vector."""
     clouds = shapes[0]

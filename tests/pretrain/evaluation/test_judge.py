@@ -79,6 +79,24 @@ def test_an_untrained_network_is_trained_from_scratch(shapes, monkeypatch: pytes
     assert judge(Subject("sides", heights), of, ("fine-tune",)) == {}
 
 
+@pytest.mark.parametrize("up", ["y", "z"])
+def test_vectors_are_judged_by_how_they_turn(shapes, up: str) -> None:
+    """A corner turns along anyhow; made upright, it does about the vertical only."""
+    of = exam(*shapes, seeds=1, up=up)
+    level = np.array([axis != up for axis in "xyz"])
+    found = {
+        name: judge(Subject(name, sizes, vectors=vectors), of, ("invariance",))
+        for name, vectors in (("corner", lambda clouds: clouds[:, :1]), ("level", lambda of: of[:, :1] * level))
+    }
+    names = ["invariance error", "equivariance error, z", "equivariance error, SO3"]
+    assert list(found["corner"]) == names
+    means = {who: [np.mean(scores[name].values) for name in names[1:]] for who, scores in found.items()}
+    assert max(means["corner"]) < 1e-5
+    assert means["level"][0] < 1e-5 < 0.3 < means["level"][1]
+    assert not found["level"]["equivariance error, z"].higher_is_better
+    assert list(judge(Subject("sizes", sizes), of, ("invariance",))) == names[:1]
+
+
 def test_labels_and_few_shot(shapes) -> None:
     of = exam(*shapes, seeds=1)
     assert list(judge(Subject("sides", heights), of, ("labels",))) == ["25% of the labels"]
@@ -96,17 +114,22 @@ def test_a_subject_may_be_shown_clouds_of_its_own(shapes) -> None:
 def test_differences_are_paired() -> None:
     ours, theirs = Scores((80.0, 60.0, 70.0), 1, 0.25), Scores((70.0, 50.0, 60.0), 1, 0.25)
     judged = [
-        Judged("ours", {"all labels": ours, "turned z/z": theirs}, Cost(1)),
+        Judged("ours", {"all labels": ours, "turned z/z": theirs, "turned SO3/SO3": ours}, Cost(1)),
         Judged("theirs", {"all labels": theirs, "turned z/z": ours}, baseline=True),
-        Judged("others", {"all labels": ours}, baseline=True),
+        Judged("others", {"all labels": ours, "turned SO3/SO3": theirs}, baseline=True),
         Judged("few", {"all labels": Scores((1.0, 2.0), 1, 0.25)}),
     ]
-    table = {(row.name, row.protocol): row for row in rows(judged, ("theirs", "absent"))}
+    rivals = ("theirs", "absent")
+    against = {"all labels": rivals, "turned z/z": rivals, "turned SO3/SO3": ("others",)}
+    table = {(row.name, row.protocol): row for row in rows(judged, against)}
     over = table["ours", "over theirs"]
     assert (over.mean, over.low, over.high, over.unit) == (10.0, 10.0, 10.0, "pt")
     assert table["ours", "all labels"].cost == Cost(1)
     assert table["ours", "all labels"].low < 60
     assert table["ours", "z/z over theirs"].mean == -10.0
+    assert table["ours", "SO3/SO3 over others"].mean == 10.0
+    assert ("ours", "over others") not in table
+    assert not any("over" in row.protocol for row in rows(judged))
     assert {name for name, protocol in table if "over" in protocol} == {"ours"}
 
 

@@ -34,10 +34,26 @@ def test_a_run_beside_its_beginning_and_hand_made_features(shapes, tmp_path) -> 
     assert "5 stratified folds x 3 seeds" in table.data
 
 
+def test_vectors_and_any_pose_have_their_rows(shapes, tmp_path, monkeypatch) -> None:
+    """What turns along is judged beside the same, untrained; in any pose the rival has features that do not turn."""
+    monkeypatch.setattr("shoestring.pretrain.evaluation.subjects._TREES", 3)
+    clouds, labels = shapes
+    request = Request(tmp_path / "rods.safetensors", recipe(1, 12), objective="equivariant", points=40, encoder=SMALL)
+    of = exam(clouds, labels, seeds=1)
+    table = learned_table(pretrain(clouds, request), request, of, ("rotation", "invariance"))
+    rows = {(row.name, row.protocol): row for row in table.rows}
+    for kind in ("z", "SO3"):
+        assert {name for name, protocol in rows if protocol == f"equivariance error, {kind}"} == {"untrained", "rods"}
+    means = {name: rows[name, "turned SO3/SO3"].mean for name in ("rods", "untrained", "forest, invariant")}
+    for rival in ("untrained", "forest, invariant"):
+        assert rows["rods", f"SO3/SO3 over {rival}"].mean == pytest.approx(means["rods"] - means[rival])
+    assert rows["forest, invariant", "invariance error"].mean < 1e-3
+
+
 def test_costs_and_their_note_come_together(shapes) -> None:
     of = exam(*shapes, seeds=1)
     one = Judged("one", {"all labels": Scores((1.0, 2.0), 1)})
-    table = evaluation("Worth", [one], of, (), "turned: up", ("first",))
+    table = evaluation("Worth", [one], of, {}, "turned: up", ("first",))
     assert table.notes[0] == "first"
     assert not any("Milliseconds" in note for note in table.notes)
     assert table.data.endswith("turned: up")

@@ -28,22 +28,28 @@ def invariance_error(
 
 
 def equivariance_error(
-    features: Callable[[ndarray], ndarray], clouds: ndarray, turns: int = 4, kind: str = "SO3", seed: int = 0
+    features: Callable[[ndarray], ndarray],
+    clouds: ndarray,
+    turns: int = 4,
+    kind: str = "SO3",
+    seed: int = 0,
+    up: int = 1,
 ) -> ndarray:
     """||f(Rx) - R f(x)|| / ||f(x)|| of `features(clouds [n, N, 3]) -> [n, ..., 3]`, vectors in the last axis; float64
-    [turns, n]. Raises BadInput when the last axis is not of three."""
+    [turns, n]. `kind`, `up`: of the turns, as `geometry.rotations` has them. Raises BadInput when the last axis is not
+    of three."""
     original = np.asarray(features(clouds), np.float64)
     if original.shape[-1] != 3:
         raise BadInput(f"equivariance: features {original.shape} are not vectors in space; their last axis must be 3")
     found = []
-    for turn, of in _turned(clouds, turns, kind, seed):
+    for turn, of in _turned(clouds, turns, kind, seed, up):
         found.append(_relative(np.asarray(features(of)), original @ turn.T, np.zeros(1)))
     return np.array(found)
 
 
-def _turned(clouds: ndarray, turns: int, kind: str, seed: int) -> list[tuple[ndarray, ndarray]]:
+def _turned(clouds: ndarray, turns: int, kind: str, seed: int, up: int = 1) -> list[tuple[ndarray, ndarray]]:
     """(R, clouds turned by R): one rotation for all clouds, several times."""
-    found = rotations(kind, turns, np.random.default_rng((seed, 4)))
+    found = rotations(kind, turns, np.random.default_rng((seed, 4)), up)
     return [(turn, (np.asarray(clouds, np.float64) @ turn.T).astype(np.float32)) for turn in found]
 
 

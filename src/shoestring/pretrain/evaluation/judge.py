@@ -14,7 +14,7 @@ from torch import nn
 from shoestring.core.errors import BadInput
 from shoestring.core.evaluation import Cost, Row
 from shoestring.core.resamples import resampled_difference, resampled_interval
-from shoestring.pretrain.evaluation.equivariance import invariance_error
+from shoestring.pretrain.evaluation.equivariance import equivariance_error, invariance_error
 from shoestring.pretrain.evaluation.few_shot import few_shot
 from shoestring.pretrain.evaluation.fine_tune import AS_GIVEN, fine_tune_scores
 from shoestring.pretrain.evaluation.label_fraction import fraction_scores
@@ -26,10 +26,9 @@ from shoestring.pretrain.evaluation.splits import Split, episodes, stratified_fo
 
 FOLDS, EPISODES, SHARE = 5, 10, 0.25
 LINEAR, KNN, FEW, FRACTION = "all labels", "nearest neighbours", "5-way 10-shot", f"{SHARE:.0%} of the labels"
-UPRIGHT, ANYHOW = "turned z/z", "turned z/SO3"
-ERROR = "invariance error"
+UPRIGHT, ANYHOW, ANY_POSE = "turned z/z", "turned z/SO3", "turned SO3/SO3"
+ERROR, TURN_ERROR = "invariance error", "equivariance error, "
 TUNED = "fine-tuned"
-_OVER = {LINEAR: "", UPRIGHT: "z/z ", TUNED: "fine-tuned "}  # what differences are told of, and how
 _SHOWN = 64  # clouds that are turned to see how features change
 
 
@@ -48,14 +47,15 @@ class Scores:
 class Subject:
     """`features`: clouds [n, N, 3] to [n, d]; `probe`: what judges them where a protocol does not say. `clouds`: its
     own, where it is not to see those of all others (in metres, for example). `baseline`: there to be compared with.
-    `network(seed, classes)`: what can be fine-tuned, [B, N, 3] to logits, where there is one: that of an untrained
-    subject is trained from scratch."""
+    `vectors`: clouds to [n, count, 3], where it has some that are to turn along. `network(seed, classes)`: what can be
+    fine-tuned, [B, N, 3] to logits, where there is one: that of an untrained subject is trained from scratch."""
 
     name: str
     features: Features
     probe: Probe = svm_scores
     clouds: ndarray | None = None
     baseline: bool = False
+    vectors: Features | None = None
     network: Callable[[int, int], nn.Module] | None = None
 
 
@@ -122,9 +122,12 @@ def _rotation(subject: Subject, of: Exam, clouds: ndarray, features: ndarray) ->
 
 
 def _invariance(subject: Subject, of: Exam, clouds: ndarray, features: ndarray) -> dict[str, Scores]:
-    every = max(1, len(clouds) // _SHOWN)
-    found = invariance_error(subject.features, clouds[::every][:_SHOWN], turns=4).mean(1)
-    return {ERROR: Scores(tuple(found.tolist()), 1, 0.0, False, "")}
+    some = clouds[:: max(1, len(clouds) // _SHOWN)][:_SHOWN]
+    found = {ERROR: invariance_error(subject.features, some)}
+    if subject.vectors is not None:
+        for kind in ("z", "SO3"):
+            found[TURN_ERROR + kind] = equivariance_error(subject.vectors, some, kind=kind, up=of.up)
+    return {name: Scores(tuple(errors.mean(1).tolist()), 1, 0.0, False, "") for name, errors in found.items()}
 
 
 def _fine_tune(subject: Subject, of: Exam, clouds: ndarray, features: ndarray) -> dict[str, Scores]:
@@ -179,13 +182,15 @@ def judge(subject: Subject, of: Exam, protocols: Sequence[str] = QUICK) -> dict[
     return found
 
 
-def rows(judged: Sequence[Judged], against: Sequence[str] = ()) -> tuple[Row, ...]:
+def rows(judged: Sequence[Judged], against: Mapping[str, Sequence[str]] | None = None) -> tuple[Row, ...]:
     """A row a subject and protocol, protocol by protocol; what "z/SO3" loses against "z/z"; and how far each subject
-    that is no baseline is over those named in `against`, with all labels, under "z/z" and fine-tuned."""
+    that is no baseline is over others: `against` names them, by what was asked (`LINEAR`, `UPRIGHT`, `ANY_POSE`)."""
     names = dict.fromkeys(name for each in judged for name in each.scores)
     found = [_row(each, name, each.scores[name]) for name in names for each in judged if name in each.scores]
     lost = [_lost(each) for each in judged if {UPRIGHT, ANYHOW} <= set(each.scores)]
-    over = [row for protocol in _OVER for name in against for row in _over(judged, name, protocol)]
+    over = [
+        row for protocol, rivals in (against or {}).items() for name in rivals for row in _over(judged, name, protocol)
+    ]
     return (*found, *lost, *over)
 
 
@@ -206,7 +211,7 @@ def _lost(of: Judged) -> Row:
 def _over(judged: Sequence[Judged], name: str, protocol: str) -> Iterator[Row]:
     """Nothing is told of a subject that was judged on other splits."""
     theirs = next((each.scores[protocol] for each in judged if each.name == name and protocol in each.scores), None)
-    told = f"{_OVER[protocol]}over {name}"
+    told = f"over {name}" if protocol == LINEAR else f"{protocol.removeprefix('turned ')} over {name}"
     for each in judged:
         ours = each.scores.get(protocol)
         if theirs and ours and not each.baseline and len(ours.values) == len(theirs.values):

@@ -14,20 +14,24 @@ from shoestring.pretrain.evaluation.fine_tune import Posed
 from shoestring.pretrain.evaluation.judge import Subject
 from shoestring.pretrain.evaluation.random_forest import forest_scores
 from shoestring.pretrain.evaluation.shape_features import shape_features
+from shoestring.pretrain.heads import Vectors
 from shoestring.pretrain.views import features
 
 _CHUNK, _TREES = 32, 100
 
 
-def encoder_subject(name: str, encoder: PointViT, symmetry: str = "none", baseline: bool = False) -> Subject:
-    """Frozen features of `encoder`, in eval mode, that learned with `symmetry`; a linear SVM judges them. It is
-    fine-tuned under the same symmetry."""
+def encoder_subject(
+    name: str, encoder: PointViT, symmetry: str = "none", baseline: bool = False, vectors: Vectors | None = None
+) -> Subject:
+    """Frozen features of `encoder`, in eval mode, that learned with `symmetry`; a linear SVM judges them. `vectors`:
+    what makes vectors of them, where it learned some. It is fine-tuned under the same symmetry."""
 
     def network(seed: int, classes: int) -> nn.Module:
         return Posed(with_head(encoder, classes), symmetry)
 
-    seen = through(partial(features, encoder, symmetry=symmetry))
-    return Subject(name, seen, baseline=baseline, network=network)
+    of = partial(features, encoder, symmetry=symmetry)
+    turning = None if vectors is None else through(lambda xyz: vectors(of(xyz)))
+    return Subject(name, through(of), baseline=baseline, vectors=turning, network=network)
 
 
 def hand_made(name: str = "forest", invariant: bool = False, clouds: ndarray | None = None) -> Subject:

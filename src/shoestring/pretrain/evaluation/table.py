@@ -9,12 +9,25 @@ import torch
 from shoestring.core.evaluation import Cost, Evaluation
 from shoestring.measure.machine import processor
 from shoestring.pretrain.evaluation.cost import network_cost
-from shoestring.pretrain.evaluation.judge import COST, QUICK, Exam, Judged, exam, judge, require_protocols, rows
+from shoestring.pretrain.evaluation.judge import (
+    ANY_POSE,
+    COST,
+    LINEAR,
+    QUICK,
+    TUNED,
+    UPRIGHT,
+    Exam,
+    Judged,
+    exam,
+    judge,
+    require_protocols,
+    rows,
+)
 from shoestring.pretrain.evaluation.subjects import encoder_subject, hand_made
 from shoestring.pretrain.learn import Pretrained, Request, built
 from shoestring.pretrain.live import Labelled
 
-UNTRAINED, FOREST = "untrained", "forest"
+UNTRAINED, FOREST, INVARIANT = "untrained", "forest", "forest, invariant"
 NOTES = (
     "C, k: chosen inside the training split. No voting, no best of several runs; encoders saw the tested clouds, "
     "without their labels.",
@@ -37,11 +50,14 @@ def learned_table(
 ) -> Evaluation:
     """`done`: what learned as `request` says. The untrained encoder is the one that run began with."""
     name, symmetry = done.path.stem, request.look.symmetry
+    before = built(request).eval()
     subjects = [
-        encoder_subject(UNTRAINED, built(request).encoder.eval(), symmetry, baseline=True),
+        encoder_subject(UNTRAINED, before.encoder, symmetry, True, before.vectors),
         hand_made(FOREST),
-        encoder_subject(name, done.encoder, symmetry),
+        encoder_subject(name, done.encoder, symmetry, vectors=done.vectors),
     ]
+    if "rotation" in protocols:
+        subjects.insert(2, hand_made(INVARIANT, invariant=True))
     found = []
     for index, subject in enumerate(subjects):
         if report:
@@ -52,13 +68,21 @@ def learned_table(
         found[-1] = replace(found[-1], cost=cost)
     if report:
         report("judging", 1.0)
-    return evaluation(f"{name}: what it is worth", found, of, (UNTRAINED, FOREST))
+    rivals = UNTRAINED, FOREST
+    against = {LINEAR: rivals, UPRIGHT: rivals, ANY_POSE: (UNTRAINED, INVARIANT), TUNED: (UNTRAINED,)}
+    return evaluation(f"{name}: what it is worth", found, of, against)
 
 
 def evaluation(
-    title: str, judged: Sequence[Judged], of: Exam, against: Sequence[str], told: str = "", notes: Sequence[str] = ()
+    title: str,
+    judged: Sequence[Judged],
+    of: Exam,
+    against: Mapping[str, Sequence[str]] | None = None,
+    told: str = "",
+    notes: Sequence[str] = (),
 ) -> Evaluation:
-    """The table of what was judged on one exam. `told`: of the data or the settings, beside its size and splits."""
+    """The table of what was judged on one exam. `against`: whom differences are taken with, as `rows` has it. `told`:
+    of the data or the settings, beside its size and splits."""
     folds = len(of.splits) // of.seeds
     data = (
         f"{len(of.labels)} labelled clouds, {len(set(of.labels.tolist()))} classes, {of.clouds.shape[1]:,} points in "
