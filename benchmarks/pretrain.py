@@ -9,6 +9,8 @@ protocols of `pretrain.evaluation.judge` on the same splits, in the unit sphere;
 sizes in metres, which tell a lamp from a wardrobe by themselves. `untrained` is the same network at its random weights;
 `settled` too, with the statistics of its batch norms taken from the data, which is all that a first epoch of anything
 brings; --scratch trains it on the labelled part of each split instead. --encoder judges files of `shoestring pretrain`.
+--also adds meshes to what is learned from: points on every .obj, .stl and .off in these folders, such as those that
+packages for robots bring; baselines and what is judged stay as they are.
 
 The encoders saw the clouds that are tested, without labels, as is usual; nothing is told of clouds from elsewhere.
 Needs the extra `points`.
@@ -34,12 +36,27 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from shoestring.core.evaluation import Evaluation
 from shoestring.models.point_vit import PointViT
 from shoestring.models.vn_pointnet import VNPointNet
-from shoestring.pretrain import OBJECTIVES, Clouds, Labelled, Request, Views, load_encoder, pretrain, recipe
+from shoestring.pipeline.dataset import without_broken
+from shoestring.pipeline.folders import Files, read_folder
+from shoestring.points.dataset import CloudFile
+from shoestring.points.stacked import distinct, stacked
+from shoestring.pretrain import (
+    OBJECTIVES,
+    Clouds,
+    Labelled,
+    Request,
+    Views,
+    load_encoder,
+    load_vectors,
+    pretrain,
+    recipe,
+)
 from shoestring.pretrain.clouds import in_unit_sphere
 from shoestring.pretrain.evaluation.cost import network_cost
 from shoestring.pretrain.evaluation.fine_tune import AS_GIVEN, RECIPE, Posed, fine_tune_scores
 from shoestring.pretrain.evaluation.judge import (
     ANYHOW,
+    ANY_POSE,
     COST,
     LINEAR,
     UPRIGHT,
@@ -58,7 +75,10 @@ from shoestring.pretrain.evaluation.table import evaluation
 from shoestring.report.evaluation import evaluation_html, print_evaluation
 
 ROOT = Path(__file__).parents[1]
-VIEWS = {"contrast": {"crop": 0.7, "jitter": 0.01}, "cross_modal": {"crop": 0.7, "jitter": 0.01}}
+VIEWS = {name: {"crop": 0.7, "jitter": 0.01} for name in ("contrast", "cross_modal", "equivariant")}
+MESHES = Files("mesh", CloudFile, frozenset((".obj", ".off", ".stl")))
+RIVALS = ("untrained", "settled", "forest", "scratch")
+AGAINST = {LINEAR: RIVALS, UPRIGHT: RIVALS, ANY_POSE: ("settled, frames", "forest, invariant", "scratch, frames")}
 Network = TypeVar("Network", bound=nn.Module)
 TESTS = ("tests/pretrain", "tests/core/test_resamples.py")
 
@@ -80,11 +100,12 @@ def main() -> int:
     require_protocols(protocols, labels[labels >= 0])
     of = exam(in_unit_sphere(clouds[labels >= 0])[:, : options.points], labels[labels >= 0], options.splits)
     kept = Kept(options.out / "scores.json", of, protocols)
-    names = [kept.judged(subject, encoder) for subject, encoder in subjects(options, clouds, labels)]
+    more = meshes(options.also, clouds.shape[1])
+    names = [kept.judged(subject, encoder) for subject, encoder in subjects(options, clouds, labels, more)]
     if options.scratch:
         names[:0] = [kept.scratch(options, symmetry) for symmetry in ("none", "frames")]
-    against = [name for name in ("untrained", "settled", "forest", "scratch") if name in {each.name for each in names}]
-    table = evaluation("Learning without labels", names, of, against, told(options), notes(options))
+    said = told(options, len(clouds), len(more))
+    table = evaluation("Learning without labels", names, of, AGAINST, said, notes(options))
     print_evaluation(table, Console(width=120))
     (options.out / "table.md").write_text(matrix(table))
     (options.out / "table.json").write_text(json.dumps(table.to_json(), indent=1))
@@ -96,6 +117,7 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data/furniture3d", help="points2048.npz")
+    parser.add_argument("--also", type=Path, nargs="*", default=[], metavar="DIR", help="meshes to learn from, too")
     parser.add_argument("--learn", nargs="*", default=[*OBJECTIVES, "contrast:frames"], help="OBJECTIVE[:SYMMETRY]")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--epochs", type=float, default=40)
@@ -123,7 +145,15 @@ def network(options: Any, seed: int = 0, classes: int = 0) -> PointViT:
     return PointViT(patches=options.patches, neighbours=options.neighbours, classes=classes)
 
 
-def subjects(options: Any, clouds: ndarray, labels: ndarray) -> list[tuple[Subject, nn.Module | None]]:
+def meshes(folders: list[Path], points: int) -> ndarray:
+    """Clouds [n, points, 3] of all that can be read, each once, in the unit sphere; warnings say how many cannot, or
+    are there twice."""
+    sets = [without_broken(read_folder(folder, MESHES), folder, "meshes") for folder in folders]
+    found = np.concatenate([np.empty((0, points, 3), np.float32), *(stacked(each, points)[0] for each in sets)])
+    return in_unit_sphere(found[distinct(found)])
+
+
+def subjects(options: Any, clouds: ndarray, labels: ndarray, more: ndarray) -> list[tuple[Subject, nn.Module | None]]:
     """Who is judged, and its network where it has one."""
     metres = clouds[labels >= 0][:, : options.points].astype(np.float32)
     found: list[tuple[Subject, nn.Module | None]] = [(hand_made("forest"), None)]
@@ -132,32 +162,41 @@ def subjects(options: Any, clouds: ndarray, labels: ndarray) -> list[tuple[Subje
         found.append((hand_made("forest in metres", clouds=metres), None))
     if options.vector:
         vector = settled(VNPointNet(12), clouds, options.points)
-        found.append((Subject("VN-PointNet, settled", through(vector.invariants), baseline=True), vector))
-    encoders = [("untrained", network(options).eval(), "none", True)]
-    encoders.append(("settled", settled(network(options), clouds, options.points), "none", True))
-    encoders.append(("settled, frames", encoders[1][1], "frames", True))
-    for path, name in [*learned(options, clouds, labels), *((path, path.stem) for path in options.encoder)]:
+        turning = through(lambda xyz: vector.vectors(xyz).mean(-1))
+        subject = Subject("VN-PointNet, settled", through(vector.invariants), baseline=True, vectors=turning)
+        found.append((subject, vector))
+    some = settled(network(options), clouds, options.points)
+    for name, encoder, symmetry in (
+        ("untrained", network(options).eval(), "none"),
+        ("settled", some, "none"),
+        ("settled, frames", some, "frames"),
+    ):
+        found.append((encoder_subject(name, encoder, symmetry, baseline=True), encoder))
+    for path, name in [*learned(options, clouds, labels, more), *((path, path.stem) for path in options.encoder)]:
         encoder, about = load_encoder(path)
-        encoders.append((name, encoder, about["symmetry"], False))
-    for name, encoder, symmetry, baseline in encoders:
-        found.append((encoder_subject(name, encoder, symmetry, baseline), encoder))
+        found.append((encoder_subject(name, encoder, about["symmetry"], vectors=load_vectors(path)), encoder))
     return found
 
 
-def learned(options: Any, clouds: ndarray, labels: ndarray) -> list[tuple[Path, str]]:
+def learned(options: Any, clouds: ndarray, labels: ndarray, more: ndarray) -> list[tuple[Path, str]]:
     """Where the encoders are, and their names in the table; those that are missing are made."""
     found = []
+    every = np.concatenate([clouds, more.astype(clouds.dtype)])
+    of = np.concatenate([labels, np.full(len(more), -1)])
+    data = f" {len(every)} clouds" if len(more) else ""
     for asked in options.learn:
         objective, _, symmetry = asked.partition(":")
         symmetry = symmetry or "none"
         extra = "" if symmetry == "none" else f" {symmetry}"
         for seed in options.seeds:
-            path = options.out / f"{objective}{extra} {options.rotate} {options.epochs:g} epochs-{seed}.safetensors"
+            how = f"{objective}{extra} {options.rotate}{data} {options.epochs:g} epochs"
+            path = options.out / f"{how}-{seed}.safetensors"
             if not path.exists() and not options.no_learning:
                 look = Views(rotate=options.rotate, symmetry=symmetry, **VIEWS.get(objective, {}))
-                learn(clouds, labels, request(options, path, objective, look, seed))
+                learn(every, of, request(options, path, objective, look, seed))
             if path.exists():
-                found.append((path, f"{objective}{extra}" + (f", seed {seed}" if len(options.seeds) > 1 else "")))
+                name = f"{objective}{extra}{data and ','}{data}"
+                found.append((path, name + (f", seed {seed}" if len(options.seeds) > 1 else "")))
     return found
 
 
@@ -224,6 +263,8 @@ class Kept:
             how = replace(RECIPE, epochs=options.scratch)
             found = fine_tune_scores(made, of.clouds, of.labels, splits, how, up=of.up)
             names = {AS_GIVEN: LINEAR, "z": UPRIGHT, "SO3": ANYHOW}
+            if symmetry != "none":  # which learns from one turn what it would from any other
+                found["any"], names["any"] = found["SO3"], ANY_POSE
             return {
                 names[each]: Scores(tuple(values.tolist()), options.scratch_splits, of.ratio)
                 for each, values in found.items()
@@ -253,10 +294,11 @@ def matrix(table: Evaluation) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def told(options: Any) -> str:
+def told(options: Any, clouds: int, more: int) -> str:
+    data = f"{clouds} clouds" if not more else f"{clouds + more} clouds, {more} of them points on meshes"
     return (
-        f"all encoders: point_vit, {options.patches} patches of {options.neighbours}, {options.epochs:g} epochs of 679 "
-        f"clouds, batch 32, AdamW at 1e-3, turned: {options.rotate}"
+        f"all encoders: point_vit, {options.patches} patches of {options.neighbours}, {options.epochs:g} epochs of "
+        f"{data}, batch 32, AdamW at 1e-3, turned: {options.rotate}"
     )
 
 
