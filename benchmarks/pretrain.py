@@ -55,8 +55,8 @@ from shoestring.pretrain.clouds import in_unit_sphere
 from shoestring.pretrain.evaluation.cost import network_cost
 from shoestring.pretrain.evaluation.fine_tune import AS_GIVEN, RECIPE, Posed, fine_tune_scores
 from shoestring.pretrain.evaluation.judge import (
-    ANYHOW,
     ANY_POSE,
+    ANYHOW,
     COST,
     LINEAR,
     UPRIGHT,

@@ -166,3 +166,67 @@ def test_what_cannot_be_is_one_line(
     ran = shoestring("pretrain", *(folder if option == "{data}" else option for option in options))
     assert ran.code == 2
     assert told in ran.said
+
+
+@pytest.fixture
+def shapenet(tmp_path: Path) -> Path:
+    """A split of ShapeNetPart in its form: 16 shapes of two categories, whose upper and lower half are parts."""
+    rng, root = np.random.default_rng(0), tmp_path / "shapenet"
+    (root / "train_test_split").mkdir(parents=True)
+    (root / "synsetoffset2category.txt").write_text("Cap\t02954340\nMug\t03797390\n")
+    listed = []
+    for folder, first, flat in (("02954340", 6, 0.3), ("03797390", 36, 1.0)):
+        (root / folder).mkdir()
+        for number in range(8):
+            xyz = rng.normal(size=(90, 3)) * (1, flat, 1)
+            table = np.column_stack([xyz, np.zeros((90, 3)), first + (xyz[:, 1] > 0)])
+            np.savetxt(root / folder / f"{number}.txt", table, "%.6f")
+            listed.append(f"shape_data/{folder}/{number}")
+    (root / "train_test_split" / "shuffled_train_file_list.json").write_text(json.dumps(listed))
+    return root
+
+
+def test_segmentation_of_parts(shoestring: Run, shapenet: Path, tmp_path: Path) -> None:
+    how = ("--objective", "point_mae", "--epochs", 1, "--batch", 8, "--points", 64, "--every", 1)
+    files = ("--out", tmp_path / "one.safetensors", "--json", tmp_path / "told.json", "--html", tmp_path / "one.html")
+    data = ("--data", shapenet / "train", "--probe", shapenet / "train", "--protocols", "segmentation")
+    ran = shoestring("pretrain", "point_vit", *data, *how, *files)
+    assert ran.code == 0, ran.err
+    assert "16 shapes of 2 categories, 4 parts" in ran.out
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert "probe" in told["log"][0]  # categories are looked at on the way
+    rows = {(row["name"], row["protocol"]): row for row in told["evaluation"]["rows"]}
+    for name in ("untrained", "forest", "one"):
+        assert 0 < rows[name, "part mIoU"]["mean"] <= 100
+        assert rows[name, "part mIoU"]["n"] == 15
+    assert rows["forest", "part mIoU"]["mean"] > 80  # height is one of its features
+    assert rows["one", "part mIoU over forest"]["unit"] == "pt"
+    assert "Part mIoU" in (tmp_path / "one.html").read_text()
+
+
+def test_segmentation_of_scenes(folder: Path, tmp_path: Path) -> None:
+    """No cloud has a class: nothing to see on the way, and `all` is what can be asked."""
+    points = np.random.default_rng(0).standard_normal((10, 60, 3))
+    np.savez(tmp_path / "scenes.npz", points=points, parts=(points[..., 1] > 0).astype(np.int8))
+    how: dict[str, Any] = {"data": folder, "epochs": 1, "batch": 4, "points": 40, "out": tmp_path / "one.safetensors"}
+    done = pretrain(objective="point_mae", probe=tmp_path / "scenes.npz", protocols="all", **how, **SMALL)
+    assert done.evaluation is not None
+    assert set(done.evaluation.protocols) >= {"invariance error", "scene mIoU", "scene mIoU over untrained"}
+    assert not {"all labels", "part mIoU"} & set(done.evaluation.protocols)
+    assert "probe" not in done.about["log"][0]
+
+
+def test_classes_of_points_are_asked_for(shoestring: Run, folder: Path, tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "scenes.npz",
+        points=np.random.default_rng(0).standard_normal((4, 60, 3)),
+        parts=np.eye(4, 60, dtype=int),
+    )
+    how = ("--data", folder, "--points", 64, "--out", tmp_path / "one.safetensors", "--protocols")
+    for probe, protocols, said in (
+        (folder, "segmentation", "segmentation needs a class for each point; give ROOT/train of ShapeNetPart"),
+        (tmp_path / "scenes.npz", "linear,segmentation", "the data have classes of points only, not for linear"),
+    ):
+        ran = shoestring("pretrain", "point_vit", *how, protocols, "--probe", probe)
+        assert ran.code == 2
+        assert said in ran.said

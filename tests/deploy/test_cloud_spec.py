@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoestring.core.errors import BadInput
-from shoestring.deploy.cloud_spec import chosen, cloud, ordered, placed
+from shoestring.deploy.cloud_spec import chosen, cloud, order, ordered, placed
 from shoestring.deploy.preprocess import at_size, check_spec, decoded, input_shape, preprocess
 
 SPEC = {"kind": "points", "points": 64, "centre": "mean", "scale": "sphere", "up": "y"}
@@ -167,3 +167,12 @@ def test_placed_does_not_change_what_it_is_given() -> None:
     points = scan()
     placed(SPEC, points)
     np.testing.assert_array_equal(points, scan())
+
+
+@pytest.mark.parametrize("count", [300, 2**17 + 1000])
+def test_the_order_is_that_of_what_is_ordered(count: int) -> None:
+    points = scan(count)
+    found = order(points)
+    assert len(found) == min(count, 2**17)
+    np.testing.assert_array_equal(points[found], ordered(points))
+    np.testing.assert_array_equal(points[chosen(found, 50)], chosen(ordered(points), 50))

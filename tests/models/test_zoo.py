@@ -128,3 +128,10 @@ def test_a_network_of_points_has_the_classes_of_its_weights(name: str, tmp_path:
     assert outputs is not None
     assert torch.equal(found.get_parameter(outputs), trained.get_parameter(outputs))
     assert len(found.get_parameter(outputs)) == 5
+
+
+def test_untrained_a_network_of_points_has_the_classes_asked_for() -> None:
+    outputs = entry("point_mlp").outputs
+    assert outputs is not None
+    assert len(build("point_mlp", classes=7).get_parameter(outputs)) == 7
+    assert build("cifar_resnet20", classes=7)(torch.zeros(1, 3, 32, 32)).shape == (1, 10)  # it has one number

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from shoestring.core.errors import BadInput
-from shoestring.points.packed import read_h5, read_npz
+from shoestring.points.packed import read_h5, read_npz, read_parts
 
 POINTS = np.arange(5 * 4 * 3, dtype=np.float16).reshape(5, 4, 3)
 CLASSES = np.array(["chair", "table"])
@@ -97,3 +97,17 @@ def test_without_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(BadInput, match=r'pip install "shoestring\[points\]"'):
         read_h5([tmp_path / "a.h5"])
+
+
+def test_parts(tmp_path: Path) -> None:
+    assert read_parts(saved(tmp_path)) is None
+    given = np.arange(20, dtype=np.int8).reshape(5, 4) - 1
+    found = read_parts(saved(tmp_path, parts=given))
+    assert found is not None and found.dtype == np.int64
+    np.testing.assert_array_equal(found, given)
+    for wrong in (given[:4], given.astype(np.float32)):
+        with pytest.raises(BadInput, match=r"parts is .*; give whole numbers \[5, 4\]"):
+            read_parts(saved(tmp_path, parts=wrong))
+    (tmp_path / "data.npz").write_bytes(b"x")
+    with pytest.raises(BadInput, match="cannot be read as plain arrays"):
+        read_parts(tmp_path / "data.npz")

@@ -8,7 +8,7 @@ import pytest
 
 from shoestring.core.errors import BadInput
 from shoestring.points.data import load_clouds
-from shoestring.points.released import parts, split_of, splits_in
+from shoestring.points.released import is_parts, parts, split_of, splits_in
 
 TRIANGLE = "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n"
 
@@ -93,3 +93,9 @@ def test_what_is_no_release(tmp_path: Path) -> None:
     assert splits_in(tmp_path) == ()
     assert split_of(tmp_path / "train") is None
     assert split_of(tmp_path / "absent" / "train") is None
+
+
+def test_what_has_parts(shapenet: Path) -> None:
+    assert is_parts(shapenet / "train")
+    assert not is_parts(shapenet)
+    assert not is_parts(shapenet / "03001627")

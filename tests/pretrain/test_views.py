@@ -11,7 +11,7 @@ from torch import Tensor
 from shoestring.core.errors import BadInput
 from shoestring.geometry.frames import averaged, canonical, in_frames
 from shoestring.models.point_vit import PointViT
-from shoestring.pretrain.views import Views, cropped, features, seen, turned_view, turns, view
+from shoestring.pretrain.views import Views, cropped, features, point_features, seen, turned_view, turns, view
 
 PLAIN = {"rotate": "none", "scale": 1.0, "shift": 0.0}
 
@@ -128,3 +128,14 @@ def test_features_do_not_depend_on_the_pose(xyz: Tensor, encoder: PointViT, symm
 def test_what_is_not_known_is_told(wrong: dict[str, Any], told: str) -> None:
     with pytest.raises(BadInput, match=told):
         Views(**wrong)
+
+
+def test_features_of_points_turn_with_nothing(xyz: Tensor, encoder: PointViT) -> None:
+    encoder.eval()
+    with torch.no_grad():
+        plain = point_features(encoder, xyz)
+        torch.testing.assert_close(plain, encoder.point_features(xyz))
+        torch.testing.assert_close(point_features(encoder, xyz, "average"), averaged(encoder.point_features, xyz))
+        upright, turn = (point_features(encoder, one, "frames") for one in (xyz, turned(xyz)))
+    torch.testing.assert_close(upright, turn, rtol=0, atol=1e-3)
+    assert not torch.allclose(plain, upright, atol=0.1)

@@ -63,12 +63,12 @@ def explain(
     require_effect((method,) if isinstance(method, str) else tuple(method), original, runtime, threads)
     if not limits.limits:
         return explained(original, here(runtime or "onnxruntime", threads), report)
-    from shoestring.cli.modality import task_of
-    from shoestring.pipeline.drawing import load, samples
+    from shoestring.cli.modality import with_data
+    from shoestring.pipeline.drawing import samples
     from shoestring.pipeline.explain import proposed
 
-    task = task_of(original)
-    given = samples(load(data, demo, task), task, calibration, seed)
+    original, task, dataset = with_data(original, data, demo)
+    given = samples(dataset, task, calibration, seed)
     left = (without,) if isinstance(without, str) else tuple(without)
     return proposed(original, given, limits, runtime, threads, left, report)
 

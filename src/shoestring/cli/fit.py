@@ -84,8 +84,8 @@ def fit(
     (`latency=0.5ms..3ms`): a fit for each of five budgets, in a folder, and their front. None in a process that
     torchrun started only to help with training. Raises BadInput, and NotMet when the runtime fails the parity gate, and
     when a limit is out of reach before any training."""
-    from shoestring.cli.modality import task_of  # loads what the verb needs, torch included
-    from shoestring.pipeline.drawing import labels, load, samples
+    from shoestring.cli.modality import with_data  # loads what the verb needs, torch included
+    from shoestring.pipeline.drawing import labels, samples
     from shoestring.pipeline.exiting import fit_exits
     from shoestring.pipeline.fit import fit as fitted
     from shoestring.pipeline.front import fit_front, is_front
@@ -109,8 +109,7 @@ def fit(
         fixed = bool(ladder) and not (recipe or {}).get("norms", True)
         require_apart(adaptive, start is not None, reconstruct, bool((recipe or {}).get("features")), fixed)
     original = resolve(model, None if weights is None else str(weights), input)
-    task = task_of(original)
-    dataset = load(data, demo, task)
+    original, task, dataset = with_data(original, data, demo)
     request = Request(
         out=Path(out) if out is not None else Path(f"{original.name}.shoe"),
         budget=limits,

@@ -23,7 +23,10 @@ from shoestring.core.errors import BadInput
 if TYPE_CHECKING:
     from numpy import ndarray
 
+    from shoestring.points.segmented import Segmented
     from shoestring.pretrain import Labelled, Pretrained
+    from shoestring.pretrain.evaluation.judge import Exam
+    from shoestring.pretrain.evaluation.segmentation import PointLabels
     from shoestring.report.markup import Markup
 
 _DRAWN = 3  # clouds in the page
@@ -62,13 +65,13 @@ def pretrain(
     `demo`: made shapes instead. `objective`: a name in `pretrain.OBJECTIVES`. `symmetry`, `rotate`, `up`: how clouds
     are shown (`pretrain.Views`, of which `views` gives more). `probe`: labelled clouds to look at the encoder with
     after `every` so many epochs and to judge it with at the end, beside the untrained one and hand-made features,
-    under `protocols` (`pretrain.evaluation.judge`): `evaluation` of what is returned. `pictures`: a folder of one for
-    each cloud, for cross_modal; without it draws its own. `encoder`, `settings`: of the encoder and the objective,
+    under `protocols` (`pretrain.evaluation.judge`): `evaluation` of what is returned. For `segmentation` its points
+    have classes (`points.segmented`). `pictures`: a folder of one for each cloud, for cross_modal; without it draws its
+    own. `encoder`, `settings`: of the encoder and the objective,
     where they differ. What was stopped goes on. Raises BadInput."""
     from shoestring.pretrain import Request, Views, recipe  # loads torch
     from shoestring.pretrain import pretrain as learned
-    from shoestring.pretrain.evaluation.judge import parse_protocols
-    from shoestring.pretrain.evaluation.table import learned_table, require_exam
+    from shoestring.pretrain.evaluation.table import learned_table
     from shoestring.pretrain.icons import read_pictures
 
     look = Views(**{"rotate": rotate, "up": up, "symmetry": symmetry, **_usual(objective), **(views or {})})
@@ -85,9 +88,7 @@ def pretrain(
     )
     require_places(request.out)
     clouds, name = _clouds(data, demo, points, pictures is not None)
-    labelled = None if probe is None else _labelled(probe, points)
-    asked = parse_protocols(protocols)
-    exam = None if labelled is None else require_exam(labelled, asked, up)
+    asked, labelled, exam = _asked(probe, protocols, points, up)
     shown = None if pictures is None else read_pictures(pictures, len(clouds))
     done = learned(clouds, request, labelled, report, {"source": name}, shown)
     if exam is None or not done.leader:
@@ -122,7 +123,11 @@ def pretrain_command(
     ] = None,
     protocols: Annotated[
         str,
-        typer.Option(help="How --probe judges: linear,knn,few-shot,labels,rotation,invariance,fine-tune,cost, or all."),
+        typer.Option(
+            help="How --probe judges: linear,knn,few-shot,labels,rotation,invariance,cost, or all of them; fine-tune, "
+            "also from scratch, which takes hours; segmentation, where its points have classes (a split of "
+            "ShapeNetPart, a .npz with points and parts, .las files)."
+        ),
     ] = "linear,knn",
     every: Annotated[int, typer.Option(help="Epochs between two looks.", min=1)] = 10,
     pictures: Annotated[
@@ -197,6 +202,43 @@ def _clouds(
     clouds = np.concatenate([stacked(each, _SPARE * points)[0] for each in sets])
     name = ", ".join(Path(path).name for path in paths) or "demo"
     return clouds if pictured else clouds[distinct(clouds)], name
+
+
+def _asked(
+    probe: str | Path | None, protocols: str, points: int, up: str
+) -> tuple[tuple[str, ...], "Labelled | None", "Exam | None"]:
+    """The protocols, what is looked at on the way (clouds of two classes or more) and what is judged at the end."""
+    from shoestring.points.segmented import load_segmented
+    from shoestring.pretrain.evaluation.judge import SEGMENTATION, parse_protocols
+    from shoestring.pretrain.evaluation.table import require_exam, require_point_exam
+
+    asked = parse_protocols(protocols)
+    if probe is None:
+        return asked, None, None
+    found = load_segmented(probe, points) if SEGMENTATION in parse_protocols(protocols, points=True) else None
+    if found is None:
+        labelled = _labelled(probe, points)
+        return asked, labelled, require_exam(labelled, asked, up)
+    asked = parse_protocols(protocols, clouds=found.categories is not None, points=True)
+    return asked, _glanced(found, points), require_point_exam(*_classes(found), asked, up)
+
+
+def _classes(found: "Segmented") -> tuple["ndarray", "PointLabels", "ndarray"]:
+    """What `require_point_exam` takes, without clouds none of whose points has a class."""
+    from shoestring.pretrain.evaluation.segmentation import PointLabels
+
+    known = (found.labels >= 0).any(1)
+    categories = None if found.categories is None else found.categories[known]
+    return found.clouds[known], PointLabels(found.labels[known], categories), found.groups[known]
+
+
+def _glanced(found: "Segmented", points: int) -> "Labelled | None":
+    """Shapes of two categories or more; of others there is nothing to see on the way."""
+    from shoestring.pretrain import Labelled
+
+    if found.categories is None or len(set(found.categories.tolist())) < 2:
+        return None
+    return Labelled(found.clouds, found.categories, points)
 
 
 def _labelled(probe: str | Path, points: int) -> "Labelled":

@@ -10,7 +10,7 @@ null where any may; nothing is turned, training turns about it.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from shoestring.core.errors import BadInput
 from shoestring.deploy.clouds.raw import MAX_POINTS
 from shoestring.deploy.clouds.read import finite, read_cloud
 
+Kind = TypeVar("Kind", bound=np.generic)
 KEYS = frozenset(("kind", "points", "centre", "scale", "up"))
 MOST = 2**20  # points of a network input
 _SORTED = 2**17  # points at most that are put in order; of more, one of so many
@@ -71,18 +72,25 @@ def ordered(points: NDArray[np.floating]) -> NDArray[np.floating]:
     """The points [n, 3] along a Z-order curve through their bounding box (Morton 1966): neighbours on it are near each
     other, so that equal steps along it leave out no region. Whatever order a file has them in does not matter, unless
     there are more than 131,072, of which one of so many is taken, at fixed irregular places."""
+    return points[order(points)]
+
+
+def order(points: NDArray[np.floating]) -> NDArray[np.int64]:
+    """The indices that `ordered` takes, for what belongs to the points."""
+    kept = np.arange(len(points))
     if len(points) > _SORTED:
         step = len(points) / _SORTED
-        points = points[((np.arange(_SORTED) + _irregular(_SORTED)) * step).astype(np.int64)]
+        kept = ((np.arange(_SORTED) + _irregular(_SORTED)) * step).astype(np.int64)
+        points = points[kept]
     low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
     side = max(float((high - low).max()), np.finfo(np.float64).tiny)
     cells = ((points - low) / side * (2**_BITS - 1)).astype(np.uint64)
-    return points[np.argsort(_interleaved(cells), kind="stable")]
+    return kept[np.argsort(_interleaved(cells), kind="stable")]
 
 
-def chosen(points: NDArray[np.floating], count: int, draws: NDArray[np.floating] | None = None) -> NDArray[np.floating]:
-    """[count, 3] of `ordered` points: one of each of `count` equal parts of the curve, the middle one, or where `draws`
-    [count] in [0, 1) say; of fewer points than `count`, each about equally often."""
+def chosen(points: NDArray[Kind], count: int, draws: NDArray[np.floating] | None = None) -> NDArray[Kind]:
+    """[count, ...] of `ordered` points, or of their `order`: one of each of `count` equal parts of the curve, the
+    middle one, or where `draws` [count] in [0, 1) say; of fewer points than `count`, each about equally often."""
     places = (np.arange(count) + (0.5 if draws is None else draws)) * (len(points) / count)
     return points[places.astype(np.int64).clip(max=len(points) - 1)]
 

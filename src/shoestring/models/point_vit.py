@@ -7,10 +7,8 @@ patch, blocks that add the code of the centre again before each. Coordinates are
 import torch
 from torch import Tensor, nn
 
+from shoestring.geometry.interpolate import interpolate
 from shoestring.geometry.operators import farthest, nearest, take
-
-_NEAR = 3  # tokens that a point is interpolated from (PointNet++, arXiv 1706.02413, eq. 2)
-_LEAST = 1e-8  # squared distance below which a point is its token's centre
 
 
 class Patches(nn.Module):
@@ -141,13 +139,8 @@ class PointViT(nn.Module):
         return pooled(self.tokens(xyz)[0])
 
     def point_features(self, xyz: Tensor) -> Tensor:
-        """[B, N, dim] of every point: the three nearest tokens, each by one over its squared distance (PointNet++,
-        arXiv 1706.02413, eq. 2)."""
-        tokens, centres = self.tokens(xyz)
-        index = nearest(xyz, centres, _NEAR)
-        away = (take(centres, index) - xyz.unsqueeze(2)).square().sum(3, keepdim=True)
-        shares = 1 / away.clamp_min(_LEAST)
-        return (take(tokens, index) * (shares / shares.sum(2, keepdim=True))).sum(2)
+        """[B, N, dim] of every point: of the three nearest tokens (`geometry.interpolate`)."""
+        return interpolate(*self.tokens(xyz), xyz)
 
     def forward(self, xyz: Tensor) -> Tensor:
         return self.head(self.features(xyz))

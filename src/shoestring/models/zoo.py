@@ -104,18 +104,19 @@ def entry(name: str) -> Entry:
     return ZOO[name]
 
 
-def build(name: str, weights: str | Path | None = None) -> nn.Module:
+def build(name: str, weights: str | Path | None = None, classes: int | None = None) -> nn.Module:
     """The network called `name` in eval mode: with `weights` from a file, else with packaged weights where the package
-    is installed (`has_weights`), else untrained, the same on every call. Raises BadInput for an unknown name or weights
-    that do not fit."""
+    is installed (`has_weights`), else untrained, the same on every call, and with `classes` where it makes any number
+    (`Entry.outputs`). Raises BadInput for an unknown name or weights that do not fit."""
     known = entry(name)
     if weights is None and has_weights(name):
         weights = packaged_weights(name)
     state = None if weights is None else read_weights(weights)
     rows = None if state is None else state.get(known.outputs or "")
+    count = classes if rows is None or not rows.ndim else len(rows)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = known.factory() if rows is None or not rows.ndim else known.factory(len(rows))
+        model = known.factory(count) if count is not None and known.outputs else known.factory()
         if state is None:
             _settle(model, known)
     if weights is not None and state is not None:

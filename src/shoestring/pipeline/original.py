@@ -67,14 +67,15 @@ class Original:
         return tuple(layer for layer in found if modules is None or layer.name.partition(":")[0] in modules)
 
 
-def resolve(model: str, weights: str | None = None, input: str | None = None) -> Original:
+def resolve(model: str, weights: str | None = None, input: str | None = None, classes: int | None = None) -> Original:
     """MODEL as the command line takes it: a name in the zoo, `package.module:factory`, `path/file.py:factory` or an
-    `.onnx` file. `input`: CxHxW, or POINTSx3, for a factory, whose network does not say it itself. Raises BadInput."""
+    `.onnx` file. `input`: CxHxW, or POINTSx3, for a factory, whose network does not say it itself. `classes`: of an
+    untrained network of the zoo whose data say how many there are (`zoo.build`). Raises BadInput."""
     if ":" in model and not model.endswith(".onnx"):
         return _from_factory(model, weights, input)
     if input is not None:
         raise BadInput(f"--input: {model} says itself what it takes; leave --input out")
-    return _from_onnx(model, weights) if model.endswith(".onnx") else _from_zoo(model, weights)
+    return _from_onnx(model, weights) if model.endswith(".onnx") else _from_zoo(model, weights, classes)
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
@@ -88,9 +89,9 @@ def parse_shape(text: str) -> tuple[int, ...]:
     return shape
 
 
-def _from_zoo(name: str, weights: str | None) -> Original:
+def _from_zoo(name: str, weights: str | None, classes: int | None) -> Original:
     known = zoo.entry(name)
-    model = zoo.build(name, weights)
+    model = zoo.build(name, weights, classes)
     labels = class_names(known.labels) if known.labels else ()
     trained = weights is not None or zoo.has_weights(name)
     source = weights or (zoo.packaged_weights(name) if trained else None)

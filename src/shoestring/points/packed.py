@@ -22,15 +22,7 @@ def read_npz(path: Path) -> Dataset:
     """`points`: float [N, n, 3 or more]; `label` or `labels` (optional): whole numbers [N], -1 where there is none;
     `classes` (optional): their names, without which they are the network's output indices; `group` (optional): text or
     whole numbers [N], the scan that a cloud was taken from. Nothing is unpickled. Raises BadInput."""
-    arrays: dict[str, np.ndarray] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for key in _KEYS:
-                if f"{key}.npy" in archive.namelist():
-                    with archive.open(f"{key}.npy") as stream:
-                        arrays[key] = read_array(stream)
-    except _BROKEN as error:
-        raise BadInput(f"data: {path} cannot be read as plain arrays ({one_line(error)})") from None
+    arrays = _arrays(path, _KEYS)
     if "points" not in arrays:
         raise BadInput(f"data: {path} has no array called points; write points, label and classes with numpy.savez")
     classes = arrays.get("classes", np.empty(0, dtype=str))
@@ -38,6 +30,21 @@ def read_npz(path: Path) -> Dataset:
         raise BadInput(f"data: {path}: classes is {classes.dtype} {list(classes.shape)}; give one text per class")
     labels = arrays.get("label", arrays.get("labels"))
     return _dataset(path, arrays["points"], labels, tuple(map(str, classes)), arrays.get("group"))
+
+
+def read_parts(path: Path) -> np.ndarray | None:
+    """The classes of the points of a `.npz`, int64 [N, n], beside its `points`: the array `parts` of whole numbers, -1
+    where a point has none; None when there is no such array. Raises BadInput."""
+    arrays = _arrays(path, ("points", "parts"))
+    labels, points = arrays.get("parts"), arrays.get("points")
+    if labels is None or points is None:
+        return None
+    if labels.dtype.kind not in "iu" or labels.shape != points.shape[:2]:
+        what = f"{labels.dtype} {list(labels.shape)}"
+        raise BadInput(
+            f"data: {path}: parts is {what}; give whole numbers {list(points.shape[:2])}, one for each point"
+        )
+    return labels.astype(np.int64)
 
 
 def read_h5(paths: Sequence[Path], names: Sequence[str] = ()) -> Dataset:
@@ -61,6 +68,20 @@ def read_h5(paths: Sequence[Path], names: Sequence[str] = ()) -> Dataset:
     if len({array.shape[1:] for array in points}) > 1:
         raise BadInput(f"data: the files beside {paths[0]} hold clouds of different shapes; give one of them")
     return _dataset(paths[0], np.concatenate(points), np.concatenate(labels), tuple(names))
+
+
+def _arrays(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """Those of the arrays `keys` that a `.npz` has, by name."""
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for key in keys:
+                if f"{key}.npy" in archive.namelist():
+                    with archive.open(f"{key}.npy") as stream:
+                        arrays[key] = read_array(stream)
+    except _BROKEN as error:
+        raise BadInput(f"data: {path} cannot be read as plain arrays ({one_line(error)})") from None
+    return arrays
 
 
 def _dataset(

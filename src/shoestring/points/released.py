@@ -72,6 +72,11 @@ def _shapenet_part(root: Path, split: str) -> Dataset:
     return Dataset(items, tuple(categories[folder] for folder in folders))
 
 
+def is_parts(path: Path) -> bool:
+    """Whether `path` is written as a split of ShapeNetPart, whose points have parts."""
+    return (path.parent / _PARTS).is_file() and not path.exists()
+
+
 def parts(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Points float32 [n, 3] and parts int64 [n] of a `.txt` of ShapeNetPart: x y z, normal, part. Raises BadInput."""
     try:

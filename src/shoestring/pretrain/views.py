@@ -89,6 +89,13 @@ def features(encoder: PointViT, xyz: Tensor, symmetry: str = "none") -> Tensor:
     return encoder.features(canonical(xyz) if symmetry == "frames" else xyz)
 
 
+def point_features(encoder: PointViT, xyz: Tensor, symmetry: str = "none") -> Tensor:
+    """[B, N, dim] of every point, by an encoder that learned with `symmetry`."""
+    if symmetry == "average":
+        return averaged(encoder.point_features, xyz)
+    return encoder.point_features(canonical(xyz) if symmetry == "frames" else xyz)
+
+
 def turns(count: int, rotate: str, up: str = "y") -> Tensor:
     """Random rotations float32 [count, 3, 3]: about `up`, or (so3) any. The seed is drawn from torch's generator."""
     random = np.random.default_rng(int(torch.randint(2**62, ())))

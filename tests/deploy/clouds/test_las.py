@@ -10,21 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoestring.core.errors import BadInput
-from shoestring.deploy.clouds.las import las
-from shoestring.deploy.clouds.read import read_cloud
+from shoestring.deploy.clouds.las import classified, las
+from shoestring.deploy.clouds.read import read_classified, read_cloud
 
 laspy = pytest.importorskip("laspy", reason="needs shoestring[points]")
+CLASSES = [n % 7 for n in range(100)]
 DATA = Path(__file__).parents[4] / "shared" / "data" / "lidar_lidR"
 
 
 @pytest.fixture(scope="module")
 def written() -> dict[str, bytes]:
-    """100 points of a map, in centimetres."""
+    """100 points of a map, in centimetres, of seven classes."""
     files = {}
     for suffix in ("las", "laz"):
         data = laspy.create(point_format=3, file_version="1.2")
         data.header.scales, data.header.offsets = [0.01] * 3, [684_000, 5_017_000, 0]
         data.xyz = points()
+        data.classification = CLASSES
         stream = io.BytesIO()
         data.write(stream, do_compress=suffix == "laz")
         files[suffix] = stream.getvalue()
@@ -81,3 +83,17 @@ def test_real_lidar() -> None:
     assert found.shape == (81_590, 3)
     assert found[:, 2].min() >= 0
     assert np.ptp(found[:, 0]) < 300
+
+
+@pytest.mark.parametrize("suffix", ["las", "laz"])
+def test_classes_come_with_their_points(suffix: str, written: dict[str, bytes], tmp_path: Path) -> None:
+    found = classified(written[suffix])
+    np.testing.assert_allclose(found[:, :3], points(), atol=1e-6, rtol=0)
+    assert found[:, 3].tolist() == CLASSES
+    (tmp_path / f"a.{suffix}").write_bytes(written[suffix])
+    xyz, classes = read_classified(tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(xyz, found[:, :3])
+    assert (classes.tolist(), classes.dtype) == (CLASSES, np.int64)
+    (tmp_path / f"b.{suffix}").write_bytes(written[suffix][:300])
+    with pytest.raises(BadInput, match=f"not a readable {suffix} file"):
+        read_classified(tmp_path / f"b.{suffix}")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoestring.core.errors import BadInput
-from shoestring.deploy.clouds.read import FARTHEST, IN_FOLDERS, SUFFIXES, finite, read_cloud
+from shoestring.deploy.clouds.read import FARTHEST, IN_FOLDERS, SUFFIXES, finite, read_classified, read_cloud
 
 CLOUDS = ("text.ply", "text.pcd", "binary.pcd", "packed.pcd", "a.xyz", "a.csv", "a.pts", "a.npy", "a.npz")
 CLOUDS += ("a.bin", "six.bin")
@@ -204,6 +204,8 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "a.laz").write_bytes(b"LASF")
     with pytest.raises(BadInput, match=r'needs laspy.*; pip install "shoestring\[points\]"'):
         read_cloud(tmp_path / "a.laz")
+    with pytest.raises(BadInput, match=r"needs laspy"):
+        read_classified(tmp_path / "a.laz")
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,13 @@ from shoestring.pretrain.evaluation.judge import (
     exam,
     judge,
     parse_protocols,
+    point_exam,
     require_protocols,
     rows,
 )
 from shoestring.pretrain.evaluation.linear_svm import svm_scores
 from shoestring.pretrain.evaluation.nearest import nearest_scores
+from shoestring.pretrain.evaluation.segmentation import PointLabels, segmentation_scores
 from shoestring.pretrain.evaluation.subjects import encoder_subject
 
 
@@ -142,7 +144,10 @@ def test_few_items_are_few_folds() -> None:
 
 def test_protocols_by_name() -> None:
     assert parse_protocols("linear, knn") == ("linear", "knn")
-    assert parse_protocols("all") == (*PROTOCOLS, "cost")
+    assert parse_protocols("all") == (
+        *(name for name in PROTOCOLS if name not in ("segmentation", "fine-tune")),
+        "cost",
+    )
     for wrong in ("svm,linear", "", "cost"):
         with pytest.raises(BadInput, match=r"protocols: .* will not do; write all, or some of linear,knn"):
             parse_protocols(wrong)
@@ -159,3 +164,52 @@ def test_what_is_missing_is_told_beforehand(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(judging, "scikit_learn", absent)
     with pytest.raises(BadInput, match="needs scikit-learn"):
         require_protocols(("linear",), np.arange(20) % 2)
+
+
+def upper(clouds: np.ndarray) -> np.ndarray:
+    """Of each point how high it is."""
+    return clouds[..., 1:2]
+
+
+def test_points_are_judged_on_the_splits_of_their_clouds(shapes) -> None:
+    clouds, kinds = shapes
+    labels = PointLabels(3 * kinds[:, None] + (clouds[..., 1] > 0), kinds)
+    of = point_exam(clouds, labels, np.arange(36), seeds=2)
+    expected = exam(clouds, kinds, seeds=2)
+    assert [split.test.tolist() for split in of.splits] == [split.test.tolist() for split in expected.splits]
+    ours = Subject("sides", heights, points=upper)
+    found = judge(ours, of, ("linear", "segmentation"))
+    assert list(found) == ["all labels", "part mIoU", "category mIoU"]
+    scores = segmentation_scores(upper, clouds, labels, of.splits)
+    assert found["part mIoU"].values == tuple(scores["part mIoU"])
+    assert np.mean(found["part mIoU"].values) > 95
+    assert (found["part mIoU"].seeds, found["part mIoU"].ratio) == (2, of.ratio)
+    theirs = judge(Subject("moments", sizes, points=lambda x: x[..., :1], baseline=True), of, ("segmentation",))
+    against = {"part mIoU": ("b",)}
+    table = {(r.name, r.protocol): r for r in rows([Judged("a", found), Judged("b", theirs, baseline=True)], against)}
+    assert table["a", "part mIoU over b"].mean > 20
+    assert judge(Subject("sides", heights), of, ("segmentation",)) == {}
+
+
+def test_scenes_and_single_categories_are_split_by_group(shapes) -> None:
+    clouds = shapes[0]
+    for categories in (None, np.zeros(36, int)):
+        labels = PointLabels((clouds[..., 1] > 0).astype(int), categories)
+        of = point_exam(clouds, labels, np.arange(36) // 9, seeds=1, up="z")
+        assert (len(of.splits), of.up) == (4, 2)
+        assert all(len(split.test) == 9 for split in of.splits)
+        (name,) = judge(Subject("sides", heights, points=upper), of, ("segmentation",))
+        assert name == ("scene mIoU" if categories is None else "part mIoU")
+    with pytest.raises(BadInput, match="1 clouds or scans cannot be parted into 2 folds"):
+        point_exam(clouds, labels, np.zeros(36, int))
+
+
+def test_what_data_can_be_asked() -> None:
+    assert parse_protocols("all", points=True) == (*(name for name in PROTOCOLS if name != "fine-tune"), "cost")
+    assert parse_protocols("all", clouds=False, points=True) == ("invariance", "segmentation", "cost")
+    assert parse_protocols("segmentation") == ("segmentation",)
+    require_protocols(("segmentation", "cost"), None, points=True)
+    with pytest.raises(BadInput, match="segmentation needs a class for each point; give ROOT/train of ShapeNetPart"):
+        require_protocols(("linear", "segmentation"), np.arange(20) % 2)
+    with pytest.raises(BadInput, match="classes of points only, not for linear,knn; write segmentation"):
+        require_protocols(("linear", "knn", "segmentation"), None, points=True)

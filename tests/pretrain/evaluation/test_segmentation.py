@@ -1,11 +1,24 @@
-"""IoU of parts and scenes against loops, and a head that finds the minimum."""
+"""IoU of parts and scenes against loops, a head that finds the minimum, and who teaches it."""
 
 import numpy as np
 import pytest
 
 from shoestring.core.errors import BadInput
+from shoestring.pretrain.evaluation import segmentation
 from shoestring.pretrain.evaluation.scikit import scikit_learn
-from shoestring.pretrain.evaluation.segmentation import choose_part, head_logits, part_miou, scene_iou
+from shoestring.pretrain.evaluation.segmentation import (
+    CATEGORY,
+    PART,
+    SCENE,
+    Head,
+    PointLabels,
+    choose_part,
+    head_logits,
+    part_miou,
+    scene_iou,
+    segmentation_scores,
+)
+from shoestring.pretrain.evaluation.splits import grouped_folds, stratified_folds
 
 
 def test_parts_are_measured_as_shapenetpart_is() -> None:
@@ -69,3 +82,124 @@ def test_unlabelled_points_train_nothing_and_balance_lifts_the_rare() -> None:
     assert plain < 0.05 < balanced
     with pytest.raises(BadInput, match="no point has a label"):
         head_logits(x, np.full(1000, -1), x)
+
+
+def known(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> Head:
+    """A head that has learned nothing: features are its logits."""
+    return lambda test: test
+
+
+def iou(ours: list[int], theirs: list[int], label: int) -> float | None:
+    """Of sets of points, with loops."""
+    found = {n for n, own in enumerate(ours) if own == label}
+    there = {n for n, own in enumerate(theirs) if own == label}
+    return len(found & there) / len(found | there) if found | there else None
+
+
+@pytest.fixture
+def shapes_with_parts() -> tuple[np.ndarray, PointLabels]:
+    """Ten shapes of two categories, 60 points each, some without a class; logits that are wrong now and then."""
+    random = np.random.default_rng(0)
+    categories = np.arange(10) % 2
+    labels = 3 * categories[:, None] + random.integers(0, 2, (10, 60))
+    labels[3:6, :20] += 1  # parts 2 and 5 are in some shapes only
+    logits = np.eye(6)[labels] + random.standard_normal((10, 60, 6)) * 0.6
+    labels[random.uniform(size=labels.shape) < 0.1] = -1
+    return logits, PointLabels(labels, categories)
+
+
+def test_parts_are_scored_as_loops_score_them(shapes_with_parts) -> None:
+    logits, of = shapes_with_parts
+    splits = stratified_folds(of.categories, folds=5, seeds=2)
+    clouds = np.arange(10.0)[:, None, None] * np.ones((1, 60, 3))  # the number of a cloud, to find its logits by
+
+    def features(some: np.ndarray) -> np.ndarray:
+        return logits[some[:, 0, 0].astype(int)]
+
+    found = segmentation_scores(features, clouds, of, splits, known)
+    assert list(found) == [PART, CATEGORY]
+    for number, split in enumerate(splits):
+        scores: dict[int, list[float]] = {0: [], 1: []}
+        for item in split.test:
+            category = int(of.categories[item])
+            own = [3 * category + max(range(3), key=lambda p: logits[item, n, 3 * category + p]) for n in range(60)]
+            pairs = [(p, t) for p, t in zip(own, of.labels[item].tolist(), strict=True) if t >= 0]
+            ours, theirs = [p for p, _ in pairs], [t for _, t in pairs]
+            parts = [iou(ours, theirs, 3 * category + part) for part in range(3)]
+            scores[category].append(100 * sum(1.0 if one is None else one for one in parts) / 3)
+        every = scores[0] + scores[1]
+        assert found[PART][number] == pytest.approx(sum(every) / len(every))
+        assert found[CATEGORY][number] == pytest.approx(sum(sum(s) / len(s) for s in scores.values()) / 2)
+
+
+def test_scenes_are_scored_over_the_points_of_a_split(shapes_with_parts) -> None:
+    logits, parts = shapes_with_parts
+    of = PointLabels(parts.labels)
+    splits = grouped_folds(np.arange(10) // 2, folds=5, seeds=1)
+    clouds = np.arange(10.0)[:, None, None] * np.ones((1, 60, 3))
+    found = segmentation_scores(lambda some: logits[some[:, 0, 0].astype(int)], clouds, of, splits, known)
+    assert list(found) == [SCENE]
+    for score, split in zip(found[SCENE], splits, strict=True):
+        pairs = [(int(logits[i, n].argmax()), int(of.labels[i, n])) for i in split.test for n in range(60)]
+        pairs = [(p, t) for p, t in pairs if t >= 0]
+        each = [iou([p for p, _ in pairs], [t for _, t in pairs], label) for label in range(6)]
+        there = [one for one in each if one is not None]
+        assert score == pytest.approx(100 * sum(there) / len(there))
+
+
+def test_heads_learn_from_training_clouds_alone(shapes_with_parts) -> None:
+    logits, of = shapes_with_parts
+    splits = stratified_folds(of.categories, folds=5, seeds=1)
+    clouds = np.arange(10.0)[:, None, None] * np.ones((1, 60, 3))
+    taught: list[tuple[np.ndarray, int]] = []
+
+    def probe(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> Head:
+        taught.append((features, seed))
+        assert classes == 6 and len(features) == len(labels) and labels.min() >= 0
+        return lambda test: test
+
+    segmentation_scores(lambda some: logits[some[:, 0, 0].astype(int)], clouds, of, splits, probe)
+    for (features, seed), split in zip(taught, splits, strict=True):
+        rows = {tuple(row) for row in logits[split.train].reshape(-1, 6)}
+        assert {tuple(row) for row in features} <= rows
+        assert len(features) == (of.labels[split.train] >= 0).sum()
+        assert seed == split.seed
+
+
+def test_of_many_clouds_some_points_teach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segmentation, "TAUGHT", 400)
+    labels = np.tile(np.arange(100) % 2, (50, 1))
+    sizes = []
+
+    def probe(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> Head:
+        sizes.append(len(features))
+        return lambda test: test
+
+    splits = grouped_folds(np.arange(50), folds=5, seeds=1)
+    ones = np.ones((50, 100, 3))
+    segmentation_scores(lambda some: some[..., :2], ones, PointLabels(labels), splits, probe)
+    assert sizes == [40 * 16] * 5  # 400 / 40 would be fewer than the least
+
+
+def test_features_that_tell_are_told_by_the_linear_head() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, (8, 50))
+    clouds = random.standard_normal((8, 50, 3)) * 0.1 + np.eye(3)[labels]
+    splits = grouped_folds(np.arange(8), folds=4, seeds=1)
+    told = segmentation_scores(lambda some: some, clouds, PointLabels(labels), splits)
+    blind = segmentation_scores(lambda some: some[..., ::-1][:, ::-1], clouds, PointLabels(labels), splits)
+    assert told[SCENE].mean() > 99 and blind[SCENE].mean() < 50
+
+
+@pytest.mark.parametrize(
+    ("labels", "categories", "message"),
+    [
+        (np.zeros((2, 3)), None, "are not whole numbers"),
+        (np.arange(6).reshape(2, 3), np.zeros(3, int), r"categories \[3\] are not one of each of 2 shapes"),
+        (np.full((2, 3), 4), None, "fewer than two classes"),
+        (np.array([[0, 1, -1], [-1, -1, -1]]), None, "no point of cloud 1 has a class"),
+    ],
+)
+def test_labels_that_do_not_do(labels: np.ndarray, categories: np.ndarray | None, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        PointLabels(labels, categories)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shoestring.core.errors import BadInput
-from shoestring.pretrain.evaluation.splits import episodes, share_of_labels, stratified_folds
+from shoestring.pretrain.evaluation.splits import episodes, grouped_folds, share_of_labels, stratified_folds
 
 LABELS = np.repeat([0, 1, 2, -1], [11, 7, 22, 9])
 
@@ -60,3 +60,16 @@ def test_an_episode_has_its_ways_and_shots() -> None:
 def test_episodes_that_cannot_be_drawn_are_refused() -> None:
     with pytest.raises(BadInput, match="2 classes have more than 10 items"):
         episodes(LABELS, ways=3, shots=10)
+
+
+def test_groups_are_never_parted() -> None:
+    groups = np.repeat([4, 9, 2, 7, 30, 31, 32], [3, 1, 5, 2, 2, 2, 2])
+    splits = grouped_folds(groups, folds=3, seeds=2)
+    assert [split.seed for split in splits] == [0, 0, 0, 1, 1, 1]
+    for split in splits:
+        assert not np.intersect1d(groups[split.train], groups[split.test]).size
+        assert sorted([*split.train, *split.test]) == list(range(17))
+        assert len(np.unique(groups[split.test])) in (2, 3)
+    assert sorted(np.concatenate([split.test for split in splits[:3]])) == list(range(17))
+    with pytest.raises(BadInput, match="7 clouds or scans cannot be parted into 8 folds"):
+        grouped_folds(groups, folds=8)

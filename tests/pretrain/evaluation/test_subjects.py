@@ -5,9 +5,12 @@ import torch
 
 from shoestring.models.point_vit import PointViT
 from shoestring.pretrain.evaluation.judge import exam, judge
+from shoestring.pretrain.evaluation.local_features import local_features
+from shoestring.pretrain.evaluation.random_forest import forest_head
+from shoestring.pretrain.evaluation.segmentation import linear_head
 from shoestring.pretrain.evaluation.shape_features import shape_features
 from shoestring.pretrain.evaluation.subjects import encoder_subject, hand_made, through
-from shoestring.pretrain.views import features
+from shoestring.pretrain.views import features, point_features
 
 
 def test_an_encoder_is_its_features() -> None:
@@ -34,3 +37,17 @@ def test_through_takes_some_at_a_time() -> None:
     found = through(lambda x: (seen.append(len(x)), x.mean(1))[1])(np.ones((70, 5, 3)))
     assert found.shape == (70, 3)
     assert max(seen) <= 32 and sum(seen) == 70
+
+
+def test_points_have_features_too(shapes) -> None:
+    torch.manual_seed(0)
+    encoder = PointViT(dim=24, depth=1, heads=3, patches=8, neighbours=6).eval()
+    for symmetry in ("none", "frames"):
+        subject = encoder_subject("one", encoder, symmetry)
+        with torch.no_grad():
+            expected = point_features(encoder, torch.from_numpy(shapes[0][:2]), symmetry).numpy()
+        assert subject.points is not None and subject.point_probe is linear_head
+        np.testing.assert_allclose(subject.points(shapes[0][:2]), expected, atol=1e-5)
+    forest = hand_made(up=2)
+    assert forest.points is not None and forest.point_probe is forest_head
+    np.testing.assert_array_equal(forest.points(shapes[0][:2]), local_features(shapes[0][:2], up=2))

@@ -8,8 +8,9 @@ from shoestring.core.errors import BadInput
 from shoestring.pretrain import Labelled, Request, pretrain, recipe
 from shoestring.pretrain.evaluation.judge import Judged, Scores, exam
 from shoestring.pretrain.evaluation.linear_svm import svm_scores
+from shoestring.pretrain.evaluation.segmentation import PointLabels
 from shoestring.pretrain.evaluation.subjects import encoder_subject
-from shoestring.pretrain.evaluation.table import evaluation, learned_table, require_exam
+from shoestring.pretrain.evaluation.table import evaluation, learned_table, require_exam, require_point_exam
 
 SMALL = {"dim": 24, "depth": 1, "heads": 3, "patches": 8, "neighbours": 6}
 
@@ -64,3 +65,22 @@ def test_what_cannot_be_asked_is_told_before_learning(shapes) -> None:
     labelled = Labelled(shapes[0][:4], np.array([0, 0, 0, 1]), 40)
     with pytest.raises(BadInput, match="class 1 has 1"):
         require_exam(labelled, ("linear",))
+
+
+def test_points_are_told_of(shapes, tmp_path) -> None:
+    clouds, kinds = shapes
+    labels = PointLabels(2 * kinds[:, None] + (clouds[..., 1] > 0), kinds)
+    of = require_point_exam(5 + 2 * clouds, labels, np.arange(36), ("segmentation",))
+    np.testing.assert_allclose(np.linalg.norm(of.clouds, axis=2).max(1), 1, rtol=1e-5)
+    request = Request(tmp_path / "rods.safetensors", recipe(1, 12), objective="point_mae", points=40, encoder=SMALL)
+    table = learned_table(pretrain(clouds, request), request, of, ("segmentation",))
+    names = {(row.name, row.protocol) for row in table.rows}
+    assert names >= {(name, "part mIoU") for name in ("untrained", "forest", "rods")}
+    assert names >= {("rods", "part mIoU over untrained"), ("rods", "part mIoU over forest")}
+    assert table.data.startswith("36 shapes of 3 categories, 6 parts, 64 points in the unit sphere; 5 stratified folds")
+    assert any(note.startswith("mIoU: of the points shown") for note in table.notes)
+    scene = require_point_exam(clouds, PointLabels(labels.labels % 2), np.arange(36) // 6, ("segmentation",))
+    told = evaluation("Worth", [Judged("one", {"scene mIoU": Scores((1.0, 2.0), 1)})], scene)
+    assert told.data.startswith("36 clouds of scenes, 2 classes of points, 64 points in the unit sphere; 5 folds x 3")
+    with pytest.raises(BadInput, match="classes of points only"):
+        require_point_exam(clouds, PointLabels(labels.labels % 2), np.arange(36), ("linear",))

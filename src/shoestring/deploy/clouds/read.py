@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,13 +10,14 @@ from numpy.typing import NDArray
 from shoestring.core.errors import BadInput
 from shoestring.core.schema import one_line
 from shoestring.deploy.clouds.arrays import floats, npy, npz
-from shoestring.deploy.clouds.las import las
+from shoestring.deploy.clouds.las import classified, las
 from shoestring.deploy.clouds.mesh import SAMPLES, obj, off, stl, surface
 from shoestring.deploy.clouds.pcd import pcd
 from shoestring.deploy.clouds.ply import ply
 from shoestring.deploy.clouds.raw import MAX_BYTES, Mesh
 from shoestring.deploy.clouds.text import rows
 
+Found = TypeVar("Found")
 FARTHEST = 1e12  # a coordinate beyond is no measurement
 _READERS: dict[str, Callable[[bytes], NDArray[np.floating] | Mesh]] = {
     ".ply": ply,
@@ -47,20 +49,36 @@ def read_cloud(
     if reader is None:
         raise BadInput(f"{path}: not a point cloud by its name; give one of {' '.join(sorted(SUFFIXES))}")
     data = _bytes(path)
+    found = _parsed(path, lambda: floats(data, columns) if reader is floats else reader(data))
+    points = _parsed(path, lambda: surface(found, samples, seed)) if isinstance(found, Mesh) else found
+    fine = finite(points)
+    if not len(fine):
+        raise BadInput(f"{path}: holds no point")
+    return fine
+
+
+def read_classified(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The points of a `.las` or `.laz`, float64 [n, 3], as `read_cloud` gives them, and the classes that the file has
+    of them, int64 [n] (ASPRS LAS 1.4; 0: never classified). Raises BadInput as `read_cloud`."""
+    path = Path(path)
+    data = _bytes(path)
+    fine = finite(_parsed(path, lambda: classified(data)))
+    if not len(fine):
+        raise BadInput(f"{path}: holds no point")
+    return fine[:, :3].astype(np.float64), fine[:, 3].astype(np.int64)
+
+
+def _parsed(path: Path, parse: Callable[[], Found]) -> Found:
+    """What `parse` makes of the file at `path`, whatever it raises becoming one line."""
     try:
         with np.errstate(all="ignore"):  # what overflows is no point
-            found = floats(data, columns) if reader is floats else reader(data)
-            points = surface(found, samples, seed) if isinstance(found, Mesh) else found
+            return parse()
     except ModuleNotFoundError as error:
         raise BadInput(f'{path}: reading it needs {error.name}; pip install "shoestring[points]"') from None
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # readers raise many types on broken files; a panic in Rust is no Exception
         raise BadInput(f"{path}: not a readable {path.suffix[1:]} file ({_reason(error)})") from None
-    fine = finite(points)
-    if not len(fine):
-        raise BadInput(f"{path}: holds no point")
-    return fine
 
 
 def finite(points: NDArray[np.floating]) -> NDArray[np.floating]:

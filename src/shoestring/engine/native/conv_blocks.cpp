@@ -170,7 +170,8 @@ void PackedConv::share(const PackedConv& base, size_t in_group, size_t base_in_g
 // How much of a list begins one of the base. Of one of three sorts it is all or nothing; but what few pairs are left
 // can be quads.
 PackedConv::Shared PackedConv::common(const ConvList& mine, const ConvList& theirs, size_t sort, bool offsets) const {
-    const auto [bytes, each] = item(sort);
+    const Item sizes = item(sort);  // no structured binding: in C++17 no lambda can capture one
+    const size_t bytes = sizes.bytes, each = sizes.offsets;
     const auto count = (uint32_t)mine.count, most = std::min(count, (uint32_t)theirs.count);
     uint32_t n = 0;
     const auto same = [&] {

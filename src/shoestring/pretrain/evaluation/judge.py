@@ -5,7 +5,7 @@ took long.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy import ndarray
@@ -22,13 +22,20 @@ from shoestring.pretrain.evaluation.linear_svm import svm_scores
 from shoestring.pretrain.evaluation.nearest import nearest_scores
 from shoestring.pretrain.evaluation.rotation import Features, Probe, rotation_scores
 from shoestring.pretrain.evaluation.scikit import scikit_learn
-from shoestring.pretrain.evaluation.splits import Split, episodes, stratified_folds
+from shoestring.pretrain.evaluation.segmentation import (
+    PointLabels,
+    PointProbe,
+    linear_head,
+    segmentation_scores,
+)
+from shoestring.pretrain.evaluation.splits import Split, episodes, grouped_folds, stratified_folds
 
 FOLDS, EPISODES, SHARE = 5, 10, 0.25
 LINEAR, KNN, FEW, FRACTION = "all labels", "nearest neighbours", "5-way 10-shot", f"{SHARE:.0%} of the labels"
 UPRIGHT, ANYHOW, ANY_POSE = "turned z/z", "turned z/SO3", "turned SO3/SO3"
 ERROR, TURN_ERROR = "invariance error", "equivariance error, "
-TUNED = "fine-tuned"
+TUNED, SEGMENTATION = "fine-tuned", "segmentation"
+SLOW = "fine-tune"  # trains a network a split: never meant by `all`
 _SHOWN = 64  # clouds that are turned to see how features change
 
 
@@ -47,7 +54,8 @@ class Scores:
 class Subject:
     """`features`: clouds [n, N, 3] to [n, d]; `probe`: what judges them where a protocol does not say. `clouds`: its
     own, where it is not to see those of all others (in metres, for example). `baseline`: there to be compared with.
-    `vectors`: clouds to [n, count, 3], where it has some that are to turn along. `network(seed, classes)`: what can be
+    `vectors`: clouds to [n, count, 3], where it has some that are to turn along. `points`: clouds to features of their
+    points [n, N, d], which `point_probe` judges; None for who has none. `network(seed, classes)`: what can be
     fine-tuned, [B, N, 3] to logits, where there is one: that of an untrained subject is trained from scratch."""
 
     name: str
@@ -56,6 +64,8 @@ class Subject:
     clouds: ndarray | None = None
     baseline: bool = False
     vectors: Features | None = None
+    points: Features | None = None
+    point_probe: PointProbe = linear_head
     network: Callable[[int, int], nn.Module] | None = None
 
 
@@ -72,12 +82,13 @@ class Judged:
 @dataclass(frozen=True)
 class Exam:
     """`clouds` float [n, N, 3] with `labels` int [n], none below 0, and the `splits` all subjects share. `up`: the
-    vertical axis, 0 to 2."""
+    vertical axis, 0 to 2. `points`: the classes of their points, where they have some."""
 
     clouds: ndarray
     labels: ndarray
     splits: Sequence[Split]
     up: int = 1
+    points: PointLabels | None = None
 
     @property
     def seeds(self) -> int:
@@ -93,6 +104,16 @@ def exam(clouds: ndarray, labels: ndarray, seeds: int = 3, up: str = "y") -> Exa
     class has one item only."""
     folds = min(FOLDS, max(2, int(np.unique(labels, return_counts=True)[1].min())))
     return Exam(clouds, labels, stratified_folds(labels, folds, seeds), "xyz".index(up))
+
+
+def point_exam(clouds: ndarray, points: PointLabels, groups: ndarray, seeds: int = 3, up: str = "y") -> Exam:
+    """Five folds, `seeds` times over: as in `exam` where the clouds are of several categories; else of `groups` int
+    [n], none of which is parted, or as many as there are. Raises BadInput where nothing can be parted."""
+    if points.categories is not None and len(np.unique(points.categories)) > 1:
+        return replace(exam(clouds, points.categories, seeds, up), points=points)
+    folds = min(FOLDS, max(2, len(np.unique(groups))))
+    nothing = np.zeros(len(clouds), np.int64)
+    return Exam(clouds, nothing, grouped_folds(groups, folds, seeds), "xyz".index(up), points)
 
 
 Protocol = Callable[[Subject, Exam, ndarray, ndarray], dict[str, Scores]]
@@ -139,6 +160,13 @@ def _fine_tune(subject: Subject, of: Exam, clouds: ndarray, features: ndarray) -
     return {TUNED + ("" if name == AS_GIVEN else f" z/{name}"): _folds(scores, of) for name, scores in found.items()}
 
 
+def _segmentation(subject: Subject, of: Exam, clouds: ndarray, features: ndarray) -> dict[str, Scores]:
+    if subject.points is None or of.points is None:
+        return {}
+    found = segmentation_scores(subject.points, clouds, of.points, of.splits, subject.point_probe)
+    return {name: _folds(scores, of) for name, scores in found.items()}
+
+
 PROTOCOLS: dict[str, Protocol] = {
     "linear": _linear,
     "knn": _knn,
@@ -146,16 +174,23 @@ PROTOCOLS: dict[str, Protocol] = {
     "labels": _labels,
     "rotation": _rotation,
     "invariance": _invariance,
-    "fine-tune": _fine_tune,
+    SLOW: _fine_tune,
+    SEGMENTATION: _segmentation,
 }
 QUICK = ("linear", "knn")
+_OF_CLASSES = frozenset(("linear", "knn", "few-shot", "labels", "rotation", SLOW))  # of clouds
 COST = "cost"  # no protocol, but asked for in the same list: it needs the network, not its features
 
 
-def parse_protocols(text: str) -> tuple[str, ...]:
-    """`linear,knn`, or `all`, as names in PROTOCOLS, and `cost`. Raises BadInput for another."""
+def parse_protocols(text: str, clouds: bool = True, points: bool = False) -> tuple[str, ...]:
+    """`linear,knn`, or `all`, as names in PROTOCOLS, and `cost`. `all` are those that the data can be asked, whether
+    `clouds` have classes, and `points`, without fine-tuning. Raises BadInput for another."""
     known = (*PROTOCOLS, COST)
-    names = known if text == "all" else tuple(name.strip() for name in text.split(",") if name.strip())
+    names = (
+        tuple(name for name in known if name != SLOW and _answered(name, clouds, points))
+        if text == "all"
+        else tuple(name.strip() for name in text.split(",") if name.strip())
+    )
     unknown = [name for name in names if name not in known]
     if unknown or not set(names) & set(PROTOCOLS):
         given = ", ".join(unknown) or text
@@ -163,11 +198,26 @@ def parse_protocols(text: str) -> tuple[str, ...]:
     return names
 
 
-def require_protocols(names: Sequence[str], labels: ndarray) -> None:
-    """Raises BadInput now for what would only be found after hours of learning: scikit-learn is missing, or an episode
-    cannot be drawn."""
+def _answered(name: str, clouds: bool, points: bool) -> bool:
+    return points if name == SEGMENTATION else clouds or name not in _OF_CLASSES
+
+
+def require_protocols(names: Sequence[str], labels: ndarray | None, points: bool = False) -> None:
+    """Raises BadInput now for what would only be found after hours of learning: scikit-learn is missing, an episode
+    cannot be drawn, or the data have no classes of what is asked: `labels` int [n] of clouds, or None, and those of
+    `points`."""
     scikit_learn("svm")
-    if "few-shot" in names:
+    wrong = [name for name in names if not _answered(name, labels is not None, points)]
+    if SEGMENTATION in wrong:
+        raise BadInput(
+            "protocols: segmentation needs a class for each point; give ROOT/train of ShapeNetPart, a .npz with points "
+            "and parts, or .las files, or leave it out"
+        )
+    if wrong:
+        raise BadInput(
+            f"protocols: the data have classes of points only, not for {','.join(wrong)}; write segmentation"
+        )
+    if "few-shot" in names and labels is not None:
         episodes(labels, 5, 10, EPISODES)
 
 
@@ -184,7 +234,7 @@ def judge(subject: Subject, of: Exam, protocols: Sequence[str] = QUICK) -> dict[
 
 def rows(judged: Sequence[Judged], against: Mapping[str, Sequence[str]] | None = None) -> tuple[Row, ...]:
     """A row a subject and protocol, protocol by protocol; what "z/SO3" loses against "z/z"; and how far each subject
-    that is no baseline is over others: `against` names them, by what was asked (`LINEAR`, `UPRIGHT`, `ANY_POSE`)."""
+    that is no baseline is over others: `against` names them, by what was asked (`LINEAR`, `UPRIGHT`, `PART` ...)."""
     names = dict.fromkeys(name for each in judged for name in each.scores)
     found = [_row(each, name, each.scores[name]) for name in names for each in judged if name in each.scores]
     lost = [_lost(each) for each in judged if {UPRIGHT, ANYHOW} <= set(each.scores)]

@@ -49,6 +49,20 @@ def _folds(labels: ndarray, classes: ndarray, folds: int, seed: int) -> Iterator
         yield Split(np.flatnonzero((fold >= 0) & (fold != test)), np.flatnonzero(fold == test), seed)
 
 
+def grouped_folds(groups: ndarray, folds: int = 5, seeds: int = 3) -> list[Split]:
+    """`folds` x `seeds` splits of items of which those of one group, int [n], are never parted; each fold has as many
+    groups as another, or one less. Raises BadInput when there are fewer groups than folds."""
+    names = np.unique(groups)
+    if folds < 2 or seeds < 1 or len(names) < folds:
+        raise BadInput(f"splits: {len(names)} clouds or scans cannot be parted into {folds} folds; give more of them")
+    found = []
+    for seed in range(seeds):
+        fold = np.random.default_rng((seed, folds)).permutation(len(names)) % folds
+        own = fold[np.searchsorted(names, groups)]
+        found += [Split(np.flatnonzero(own != test), np.flatnonzero(own == test), seed) for test in range(folds)]
+    return found
+
+
 def share_of_labels(split: Split, labels: ndarray, share: float) -> Split:
     """The same test items, and of each class the first `share` (0 to 1, at least one item) of a random order of its
     training items. Smaller shares are contained in larger ones of the same split."""

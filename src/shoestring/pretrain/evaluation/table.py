@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
+from numpy import ndarray
 
 from shoestring.core.evaluation import Cost, Evaluation
 from shoestring.measure.machine import processor
+from shoestring.pretrain.clouds import in_unit_sphere
 from shoestring.pretrain.evaluation.cost import network_cost
 from shoestring.pretrain.evaluation.judge import (
     ANY_POSE,
@@ -20,9 +22,11 @@ from shoestring.pretrain.evaluation.judge import (
     Judged,
     exam,
     judge,
+    point_exam,
     require_protocols,
     rows,
 )
+from shoestring.pretrain.evaluation.segmentation import PART, SCENE, PointLabels
 from shoestring.pretrain.evaluation.subjects import encoder_subject, hand_made
 from shoestring.pretrain.learn import Pretrained, Request, built
 from shoestring.pretrain.live import Labelled
@@ -35,6 +39,11 @@ NOTES = (
     "Intervals: Nadeau and Bengio (2003) for folds, whose training sets overlap; Student's t for episodes.",
 )
 COST_NOTE = "Milliseconds: CPU time of the network in torch, one cloud; peak MB: interpreter and torch in it."
+POINT_NOTE = (
+    "mIoU: of the points shown; a linear head on frozen features of points, of encoders interpolated from the nearest "
+    "three tokens, the forest's made by hand. Part: mean over shapes, category: over categories of such means, scene: "
+    "over classes. Parts are chosen among those of the category, which is known."
+)
 
 Report = Callable[[str, float], object]
 
@@ -45,6 +54,15 @@ def require_exam(labelled: Labelled, protocols: Sequence[str], up: str = "y") ->
     return exam(labelled.clouds, labelled.labels, up=up)
 
 
+def require_point_exam(
+    clouds: ndarray, points: PointLabels, groups: ndarray, protocols: Sequence[str], up: str = "y"
+) -> Exam:
+    """The same of `clouds` float [n, N, 3] with classes of their points; those of one of `groups` int [n] are never
+    parted. Raises BadInput."""
+    require_protocols(protocols, points.categories, points=True)
+    return point_exam(in_unit_sphere(clouds), points, groups, up=up)
+
+
 def learned_table(
     done: Pretrained, request: Request, of: Exam, protocols: Sequence[str] = QUICK, report: Report | None = None
 ) -> Evaluation:
@@ -53,7 +71,7 @@ def learned_table(
     before = built(request).eval()
     subjects = [
         encoder_subject(UNTRAINED, before.encoder, symmetry, True, before.vectors),
-        hand_made(FOREST),
+        hand_made(FOREST, up=of.up),
         encoder_subject(name, done.encoder, symmetry, vectors=done.vectors),
     ]
     if "rotation" in protocols:
@@ -68,8 +86,8 @@ def learned_table(
         found[-1] = replace(found[-1], cost=cost)
     if report:
         report("judging", 1.0)
-    rivals = UNTRAINED, FOREST
-    against = {LINEAR: rivals, UPRIGHT: rivals, ANY_POSE: (UNTRAINED, INVARIANT), TUNED: (UNTRAINED,)}
+    against: dict[str, Sequence[str]] = dict.fromkeys((LINEAR, UPRIGHT, PART, SCENE), (UNTRAINED, FOREST))
+    against |= {ANY_POSE: (UNTRAINED, INVARIANT), TUNED: (UNTRAINED,)}
     return evaluation(f"{name}: what it is worth", found, of, against)
 
 
@@ -83,16 +101,27 @@ def evaluation(
 ) -> Evaluation:
     """The table of what was judged on one exam. `against`: whom differences are taken with, as `rows` has it. `told`:
     of the data or the settings, beside its size and splits."""
-    folds = len(of.splits) // of.seeds
-    data = (
-        f"{len(of.labels)} labelled clouds, {len(set(of.labels.tolist()))} classes, {of.clouds.shape[1]:,} points in "
-    )
-    data += f"the unit sphere; {folds} stratified folds x {of.seeds} seeds"
+    folds, grouped = len(of.splits) // of.seeds, len(set(of.labels.tolist())) == 1
+    data = f"{_told(of)}, {of.clouds.shape[1]:,} points in the unit sphere; "
+    data += f"{folds} {'folds' if grouped else 'stratified folds'} x {of.seeds} seeds"
     device: Mapping[str, object] = {
         "processor": processor(),
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
     priced = (COST_NOTE,) if any(each.cost != Cost() for each in judged) else ()
+    pointwise = (POINT_NOTE,) if any({PART, SCENE} & set(each.scores) for each in judged) else ()
     found = rows(judged, against)
-    return Evaluation(title, "accuracy", f"{data}; {told}" if told else data, found, device, (*notes, *NOTES, *priced))
+    return Evaluation(
+        title, "accuracy", f"{data}; {told}" if told else data, found, device, (*notes, *NOTES, *pointwise, *priced)
+    )
+
+
+def _told(of: Exam) -> str:
+    """Of the data: how many clouds, and of what classes."""
+    if of.points is None:
+        return f"{len(of.labels)} labelled clouds, {len(set(of.labels.tolist()))} classes"
+    if of.points.categories is None:
+        return f"{len(of.labels)} clouds of scenes, {of.points.classes} classes of points"
+    parts = sum(map(len, of.points.parts.values()))
+    return f"{len(of.labels)} shapes of {len(of.points.parts)} categories, {parts} parts"
