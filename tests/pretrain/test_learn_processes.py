@@ -23,7 +23,8 @@ def program(*arguments: object, processes: int = 1, file: Path = LITTLE) -> "sub
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, *(launcher if processes > 1 else []), str(file), *map(str, arguments)]
     paths = [str(file.parents[2] / "src"), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 

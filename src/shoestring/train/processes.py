@@ -8,14 +8,13 @@ float32 sums.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -82,4 +81,21 @@ def gathered(share: Tensor) -> Tensor:
     processes makes one of as many. All shares are of one shape, and all processes must call it."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return share
-    return torch.cat(all_gather(share))
+    gathering: Callable[[Tensor], Tensor] = _Gathered.apply
+    return gathering(share)
+
+
+class _Gathered(torch.autograd.Function):
+    """torch's own form of this has a new name with every release."""
+
+    @staticmethod
+    def forward(ctx: Any, share: Tensor) -> Tensor:
+        parts = [torch.empty_like(share, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, share.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, wanted: Tensor) -> Tensor:
+        total = wanted.contiguous().clone()
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
