@@ -137,3 +137,4 @@ def test_one_class_is_none(tmp_path: Path, lidar: Path) -> None:
     data.write(lidar)
     with pytest.raises(BadInput, match="the points' classes are 2; give lidar of two classes or more"):
         load_segmented(lidar, 64)
+    assert load_segmented(lidar.parent, 64) is None  # clouds of classes, maybe, without any of points

@@ -45,7 +45,7 @@ def load_segmented(path: str | Path, points: int) -> Segmented | None:
     if root.is_file() and root.suffix.lower() == ".npz":
         return _packed(root, points)
     files = _lidar(root)
-    return _scenes(files, points) if files else None
+    return _scenes(root, files, points) if files else None
 
 
 def tiles(points: ndarray, most: int) -> list[ndarray]:
@@ -92,7 +92,8 @@ def _lidar(root: Path) -> list[Path]:
     return sorted(file for file in root.rglob("*") if file.suffix.lower() in _LIDAR) if root.is_dir() else []
 
 
-def _scenes(files: Sequence[Path], points: int) -> Segmented:
+def _scenes(root: Path, files: Sequence[Path], points: int) -> Segmented | None:
+    """None for a folder without classes of points, whose clouds may have some."""
     read: list[tuple[ndarray, ndarray]] = []
     groups: list[int] = []
     for number, file in enumerate(files):
@@ -103,9 +104,11 @@ def _scenes(files: Sequence[Path], points: int) -> Segmented:
         groups += [_REGIONS * number + region for region in together]
     there = np.unique(np.concatenate([classes for _, classes in read]))
     there = there[there >= 0]
+    if len(there) < 2 and root.is_dir():
+        return None
     if len(there) < 2:
         told = ", ".join(map(str, there)) or "none"
-        raise BadInput(f"data: {files[0].parent}: the points' classes are {told}; give lidar of two classes or more")
+        raise BadInput(f"data: {root}: the points' classes are {told}; give lidar of two classes or more")
     numbered = ((xyz, np.where(own < 0, -1, np.searchsorted(there, own))) for xyz, own in read)
     return _stacked(numbered, points, None, np.array(groups, np.int64))
 
