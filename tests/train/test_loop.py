@@ -254,13 +254,12 @@ def test_a_run_that_is_over_is_not_trained_again(little: SimpleNamespace, tmp_pa
 
 def test_a_folder_of_another_run_is_refused(little: SimpleNamespace, tmp_path: Path) -> None:
     little.job(tmp_path)
-    with pytest.raises(BadInput, match=r"recipe\.lr: 0\.1 there, 0\.01 here"):
-        train(
-            little.network(),
-            little.Noise(),
-            replace(little.RECIPE, lr=0.01),
-            folder=tmp_path,
-            identity={"model": "little"},
-        )
+    others = {
+        r"recipe\.lr: 0\.1 there, 0\.01 here": replace(little.RECIPE, lr=0.01),
+        'recipe.optimiser: "sgd" there, "adamw" here': replace(little.RECIPE, optimiser="adamw"),
+    }
+    for told, recipe in others.items():
+        with pytest.raises(BadInput, match=told):
+            train(little.network(), little.Noise(), recipe, folder=tmp_path, identity={"model": "little"})
     with pytest.raises(BadInput, match=r'model: "little" there, "big" here'):
         train(little.network(), little.Noise(), little.RECIPE, folder=tmp_path, identity={"model": "big"})
