@@ -9,7 +9,7 @@ this. The bar: the largest takes at least 20 times as long as the smallest.
 
 With `--data` (what `fit --data` takes, or `demo` for the made shapes) and `--epochs`: half of the clouds train the
 network, unless `--weights` has it trained already, and then, as long again, the elastic one, half of whose loss are the
-labels; the other half judges (`pipeline.drawing.samples`). Of `demo`, numbers 0 to EACH - 1 of each class train, as in
+labels; the other half judges (`pipeline.drawing.samples`). Of `demo`, the first `--each` of each class train, as in
 `train_points.py`, and numbers 1,000 to 1,039 judge, which nobody has seen. Each operating point of the file is printed
 with its milliseconds and its accuracy; the network alone in fp32 and in 8 bits beside them. Nothing is tuned: these say
 whether the points are in order, not how good a network can be.
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from train_points import JUDGED, shapes
 
 from shoestring.compress.slim.network import plain
 from shoestring.compress.slim.space import Shape, Space, parse
@@ -38,15 +39,12 @@ from shoestring.measure import machine
 from shoestring.models import zoo
 from shoestring.models.point_mlp import POINTS, PointMLP
 from shoestring.models.weights import load_weights
-from shoestring.pipeline.dataset import Dataset, Item
 from shoestring.pipeline.drafts import draft
 from shoestring.pipeline.drawing import load, samples
 from shoestring.pipeline.ladder import fit_ladder
 from shoestring.pipeline.original import Original, remade
 from shoestring.pipeline.request import Request
 from shoestring.pipeline.stopwatch import milliseconds, takes
-from shoestring.points.demo import CLASSES
-from shoestring.points.demo import Shape as Made
 from shoestring.points.task import PointClassification
 from shoestring.train.loop import train
 from shoestring.train.recipe import OPTIMISERS, suited
@@ -60,7 +58,7 @@ TESTS = (
 )
 SLIM = "w=0.25..1:n=0.5,1:r=0.125,0.25,0.5,1"
 BAR = 20.0
-JUDGED = range(1000, 1040)  # of each class of made shapes
+EACH = 40  # shapes of a class that judge, of demo
 
 
 def main() -> int:
@@ -112,12 +110,6 @@ def network(points: int, classes: int, weights: Path | None = None) -> Original:
     captured = capture(model, shape)
     spec = {**zoo.entry("point_mlp").preprocess, "points": points}
     return remade(Original("point_mlp", onnx.ModelProto(), (), shape, preprocess=spec), captured)
-
-
-def shapes(numbers: range) -> Dataset:
-    """These of each class."""
-    items = (Item(Made(name, number), i, f"{name} {number}") for i, name in enumerate(CLASSES) for number in numbers)
-    return Dataset(tuple(items), tuple(CLASSES))
 
 
 def ends(space: Space) -> list[Shape]:
@@ -172,7 +164,7 @@ def ladder(options: argparse.Namespace) -> list[dict[str, Any]]:
         dataset = shapes(range(options.each)) if demo else load(options.data, False, task)
     classes = len(dataset.names)
     task = PointClassification(spec, dataset.names, outputs=classes)
-    given = samples(dataset, task, judge=shapes(JUDGED) if demo else None, train=True)
+    given = samples(dataset, task, judge=shapes(JUDGED[:EACH]) if demo else None, train=True)
     assert given.training is not None
     original = network(options.cloud, classes, options.weights)
     assert original.model is not None

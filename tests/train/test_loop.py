@@ -212,9 +212,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(little: SimpleNamespace, monke
 
 def test_one_input_a_step_is_too_few_for_a_norm_behind_pooling(little: SimpleNamespace) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.BatchNorm1d(4))
-    with pytest.raises(
-        BadInput, match=r"^batch: .* more than 1 value per channel .*; give --train-batch 2 or more"
-    ):
+    with pytest.raises(BadInput, match=r"^batch: .* more than 1 value per channel .*; give --train-batch 2 or more"):
         train(model, little.Noise(), Recipe(1, batch=1))
     train(model, little.Noise(size=4), Recipe(1, batch=1, norms=False))
 
