@@ -1,16 +1,18 @@
 """How far does one elastic file of a point network reach, in milliseconds and in quality?
 
     python benchmarks/points_ladder.py [--slim w=0.25..1:n=0.5,1:r=0.125,0.25,0.5,1] [--seconds 20] [--json FILE]
-        [--data DIR|demo --epochs 30 --points 8 --out FILE.shoe]
+        [--data DIR|demo [--weights FILE] --epochs 30 --optimiser adamw --points 8 --out FILE.shoe]
 
 The range: `point_mlp` and the networks at the ends of its elastic space, alone and together, in 8 bits, timed in turns
 on each runtime here on one thread. Milliseconds do not depend on what the weights are, so that none are trained for
 this. The bar: the largest takes at least 20 times as long as the smallest.
 
 With `--data` (what `fit --data` takes, or `demo` for the made shapes) and `--epochs`: half of the clouds train the
-network and then, as long again, the elastic one, half of whose loss are the labels; the other half judges
-(`pipeline.drawing.samples`). Each operating point of the file is printed with its milliseconds and its accuracy, the
-network in fp32 above them. Nothing is tuned: these say whether the points are in order, not how good a network can be.
+network, unless `--weights` has it trained already, and then, as long again, the elastic one, half of whose loss are the
+labels; the other half judges (`pipeline.drawing.samples`). Of `demo`, the first `--each` of each class train, as in
+`train_points.py`, and numbers 1,000 to 1,039 judge, which nobody has seen. Each operating point of the file is printed
+with its milliseconds and its accuracy; the network alone in fp32 and in 8 bits beside them. Nothing is tuned: these say
+whether the points are in order, not how good a network can be.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from train_points import JUDGED, shapes
 
 from shoestring.compress.slim.network import plain
 from shoestring.compress.slim.space import Shape, Space, parse
@@ -35,6 +38,7 @@ from shoestring.graph.capture import capture
 from shoestring.measure import machine
 from shoestring.models import zoo
 from shoestring.models.point_mlp import POINTS, PointMLP
+from shoestring.models.weights import load_weights
 from shoestring.pipeline.drafts import draft
 from shoestring.pipeline.drawing import load, samples
 from shoestring.pipeline.ladder import fit_ladder
@@ -43,7 +47,7 @@ from shoestring.pipeline.request import Request
 from shoestring.pipeline.stopwatch import milliseconds, takes
 from shoestring.points.task import PointClassification
 from shoestring.train.loop import train
-from shoestring.train.recipe import Recipe
+from shoestring.train.recipe import OPTIMISERS, suited
 
 ROOT = Path(__file__).parents[1]
 TESTS = (
@@ -54,6 +58,7 @@ TESTS = (
 )
 SLIM = "w=0.25..1:n=0.5,1:r=0.125,0.25,0.5,1"
 BAR = 20.0
+EACH = 40  # shapes of a class that judge, of demo
 
 
 def main() -> int:
@@ -82,7 +87,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", help="as for fit, or demo")
     parser.add_argument("--epochs", type=float, default=30.0, help="of each of the two trainings")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=0.02)
+    parser.add_argument("--optimiser", default="adamw", choices=OPTIMISERS)
+    parser.add_argument("--lr", type=float, help="as suits the optimiser without")
+    parser.add_argument("--weights", type=Path, help="of the network, trained: .safetensors")
+    parser.add_argument("--each", type=int, default=64, help="shapes of a class that train, of demo")
     parser.add_argument("--cloud", type=int, default=POINTS, help="points of the largest network's input")
     parser.add_argument("--points", type=int, default=8, help="operating points")
     parser.add_argument("--runtime", help="of the file; the fastest here without")
@@ -92,11 +100,14 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def network(points: int, classes: int) -> Original:
-    """Untrained, the same each time."""
+def network(points: int, classes: int, weights: Path | None = None) -> Original:
+    """Untrained, the same each time, without `weights`."""
     torch.manual_seed(0)
     shape = (points, 3)
-    captured = capture(PointMLP(classes, points=points).eval(), shape)
+    model = PointMLP(classes, points=points).eval()
+    if weights is not None:
+        load_weights(model, str(weights))
+    captured = capture(model, shape)
     spec = {**zoo.entry("point_mlp").preprocess, "points": points}
     return remade(Original("point_mlp", onnx.ModelProto(), (), shape, preprocess=spec), captured)
 
@@ -149,19 +160,22 @@ def ladder(options: argparse.Namespace) -> list[dict[str, Any]]:
     demo = options.data == "demo"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # clouds without a label are left out
-        dataset = load(None if demo else options.data, demo, PointClassification(spec))
+        task = PointClassification(spec)
+        dataset = shapes(range(options.each)) if demo else load(options.data, False, task)
     classes = len(dataset.names)
     task = PointClassification(spec, dataset.names, outputs=classes)
-    given = samples(dataset, task, train=True)
+    given = samples(dataset, task, judge=shapes(JUDGED[:EACH]) if demo else None, train=True)
     assert given.training is not None
-    original = network(options.cloud, classes)
+    original = network(options.cloud, classes, options.weights)
     assert original.model is not None
     print(f"{len(given.training)} clouds of {classes} classes train, {len(given.judgement)} judge", flush=True)
 
-    recipe = Recipe(epochs=options.epochs, batch=options.batch, lr=options.lr, ema=0.99, distil=0.0)
-    folder = options.out.with_suffix(".original")
-    train(original.model, given.training, recipe, folder=folder, progress=Shown())
-    original = remade(original, original.model.eval())
+    asked = {} if options.lr is None else {"lr": options.lr}
+    recipe = suited(options.epochs, options.optimiser, batch=options.batch, ema=0.99, distil=0.0, **asked)
+    if options.weights is None:
+        folder = options.out.with_suffix(".original")
+        train(original.model, given.training, recipe, folder=folder, progress=Shown())
+        original = remade(original, original.model.eval())
     request = Request(
         options.out,
         Budget(),
@@ -176,11 +190,15 @@ def ladder(options: argparse.Namespace) -> list[dict[str, Any]]:
     assert done is not None
     quality = done.receipt.quality
     assert quality is not None
-    print(f"\nfp32 {100 * quality.original:.1f} % ({quality.n} clouds), on {done.receipt.device.runtime}")
+    print(f"\nalone ({quality.n} clouds):")
+    for one in done.receipt.baselines:
+        print(f"{one.name + ' on ' + one.runtime:28}{one.latency_ms:10.3f} ms {100 * (one.quality or np.nan):6.1f} %")
+    print(f"\npoints of {done.path}, on {done.receipt.subject.runtime}:")
     for rung in done.receipt.ladder:
         print(f"{rung.shape:28}{rung.latency_ms:10.3f} ms {100 * (rung.quality or np.nan):6.1f} %")
     first, last = done.receipt.ladder[0].latency_ms, done.receipt.ladder[-1].latency_ms
-    print(f"range {last / first:.1f}x", flush=True)
+    difference = f"{quality.difference:+.2f} points [{quality.low:+.2f}, {quality.high:+.2f}]"
+    print(f"range {last / first:.1f}x; the richest against the network alone in fp32: {difference}", flush=True)
     return [vars(rung) for rung in done.receipt.ladder]
 
 

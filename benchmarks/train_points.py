@@ -1,6 +1,6 @@
 """Trains `point_mlp` on made shapes (12 classes, 1,024 points): `checkpoints/point_mlp_shapes.safetensors`.
 
-    python benchmarks/train_points.py [--out FILE] [--each 64] [--epochs 8] [--lr 0.002] [--seed 0] [--threads 1]
+    python benchmarks/train_points.py [--out FILE] [--each 64] [--epochs 5] [--lr 0.002] [--seed 0] [--threads 1]
 
 The shapes are those of `--demo` (`shoestring.points.demo`), numbers 0 to EACH - 1 of each class; judged are numbers
 1,000 to 1,099, which nobody has seen: 1,200 clouds. A run that was stopped goes on.
@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=FILE)
     parser.add_argument("--each", type=int, default=64, help="shapes of a class to train on")
-    parser.add_argument("--epochs", type=float, default=8)
+    parser.add_argument("--epochs", type=float, default=5)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)

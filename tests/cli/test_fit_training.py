@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -9,6 +10,7 @@ from PIL import Image
 import shoestring as package
 from shoestring.core.errors import BadInput
 from shoestring.deploy import shoe
+from shoestring.train.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -64,6 +66,42 @@ def test_without_other_data_a_half_trains_and_a_half_judges(tiny: str, photograp
     assert made["training"]["norms"] is False
 
 
+@pytest.mark.parametrize(
+    "what",
+    [
+        ("--method", "lsq:w4a4"),
+        ("--method", "magnitude:4x1@50%"),
+        ("--ladder", 2, "--method", "slim:w=0.5,1:d=0:r=1"),
+        ("--method", "exits:1"),
+    ],
+    ids=lambda what: " ".join(map(str, what)),
+)
+def test_all_that_trains_has_the_optimiser(what, shoestring, tiny: str, photographs: Path, tmp_path, monkeypatch):
+    seen: list[Recipe] = []
+
+    def stop(model: Any, data: Any, recipe: Recipe, *_: Any, **__: Any) -> Any:
+        seen.append(recipe)
+        raise BadInput("stopped")
+
+    monkeypatch.setattr("shoestring.pipeline.following.train", stop)
+    asked = (*what, *SHORT, "--data", photographs, "--out", tmp_path / "x.shoe", "--optimiser")
+    for rest in (("adamw",), ("adamw", "--lr", 0.5), ("sgd",)):
+        assert shoestring("fit", tiny, *OPTIONS, *asked, *rest).said.endswith("stopped")
+    assert [recipe.optimiser for recipe in seen] == ["adamw", "adamw", "sgd"]
+    assert [recipe.lr for recipe in seen] == [0.002, 0.5, 0.01]
+    assert [recipe.weight_decay for recipe in seen] == [0.05, 0.05, 1e-4]
+
+
+def test_the_optimiser_from_python(tiny: str, photographs: Path, tmp_path: Path) -> None:
+    given = {"data": photographs, "input": "3x32x32", "method": "lsq:w4a4", "calibration": 8, "runtime": "onnxruntime"}
+    recipe = {"batch": 4, "weight_decay": 0.0}
+    done = package.fit(tiny, epochs=0.5, optimiser="adamw", recipe=recipe, out=tmp_path / "x.shoe", **given)
+    made = shoe.read(done.path).provenance["training"]
+    assert (made["optimiser"], made["lr"], made["weight_decay"]) == ("adamw", 0.002, 0.0)
+    with pytest.raises(BadInput, match=r"^--optimiser: is about training; add --epochs N$"):
+        package.fit(tiny, optimiser="adamw", out=tmp_path / "y.shoe", **given)
+
+
 def test_no_epochs_apply_and_export(shoestring, tiny: str, photographs: Path, tmp_path: Path) -> None:
     bits = tmp_path / "bits.json"
     bits.write_text(json.dumps({"classifier": "w4a8"}))
@@ -88,6 +126,8 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("options", "reason"),
     [
         (("--method", "lsq", "--lr", 0.1), "--lr: is about training; add --epochs N"),
+        (("--method", "lsq", "--optimiser", "adamw"), "--optimiser: is about training; add --epochs N"),
+        (("--method", "lsq", "--epochs", 1, "--optimiser", "lion"), "'lion' is not known; write one of sgd, adamw"),
         (("--method", "lsq", "--fixed-norms"), "--fixed-norms: is about training"),
         (("--method", "int8", "--epochs", 1), "int8 works after training"),
         (("--epochs", 1), "int8 works after training"),

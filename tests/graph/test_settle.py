@@ -1,9 +1,11 @@
 """Statistics of batch norms from a few batches, against NumPy."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from shoestring.core.errors import BadInput
 from shoestring.graph.settle import batches, norms_of, settle
 
 
@@ -22,6 +24,12 @@ def test_the_norms_that_are_named_get_the_mean_of_the_batches() -> None:
     )
     assert torch.equal(last.running_mean, torch.zeros(3))
     assert (first.momentum, first.training, model.training) == (0.3, False, False)
+
+
+def test_one_input_is_too_few_for_a_norm_behind_pooling() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    with pytest.raises(BadInput, match=r"^calibration: .* more than 1 value per channel .*; give 2 inputs or more$"):
+        settle(model, [torch.randn(1, 3)], norms_of(model))
 
 
 def test_batches_are_alike_in_size() -> None:

@@ -77,6 +77,23 @@ def test_against_the_usual_form() -> None:
         assert torch.allclose(model(xyz), plain(model, xyz), atol=1e-5, rtol=1e-5)
 
 
+def test_steps_of_the_usual_length_teach_it() -> None:
+    """What the head reads is all positive and long: without a norm behind its first layer, one step of SGD moved all of
+    that layer's outputs by hundreds, and its ReLUs never spoke again."""
+    torch.manual_seed(0)
+    model = PointMLP(4, width=16, neighbours=4, points=64).train()
+    labels = torch.arange(16) % 4
+    xyz = torch.randn(16, 64, 3) * torch.stack([torch.ones(16), 0.1 + 0.3 * labels, torch.ones(16)], 1)[:, None]
+    xyz = xyz / xyz.norm(dim=2).amax(1)[:, None, None]
+    optimiser = torch.optim.SGD(model.parameters(), 0.02, 0.9, nesterov=True)
+    for _ in range(20):
+        optimiser.zero_grad()
+        loss = F.cross_entropy(model(xyz), labels)
+        loss.backward()
+        optimiser.step()
+    assert loss < 0.15  # 0.4 to 0.6 without
+
+
 def test_the_default_network_is_small() -> None:
     parameters = sum(parameter.numel() for parameter in point_mlp().parameters())
     assert 0.3e6 < parameters < 0.7e6

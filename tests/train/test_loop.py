@@ -210,6 +210,13 @@ def test_a_batch_that_cannot_be_shared_is_refused(little: SimpleNamespace, monke
         train(little.network(), little.Noise(), Recipe(1, batch=8))
 
 
+def test_one_input_a_step_is_too_few_for_a_norm_behind_pooling(little: SimpleNamespace) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.BatchNorm1d(4))
+    with pytest.raises(BadInput, match=r"^batch: .* more than 1 value per channel .*; give --train-batch 2 or more"):
+        train(model, little.Noise(), Recipe(1, batch=1))
+    train(model, little.Noise(size=4), Recipe(1, batch=1, norms=False))
+
+
 def test_no_data_is_refused(little: SimpleNamespace) -> None:
     data = little.Noise()
     data.inputs = data.inputs[:0]
@@ -254,13 +261,12 @@ def test_a_run_that_is_over_is_not_trained_again(little: SimpleNamespace, tmp_pa
 
 def test_a_folder_of_another_run_is_refused(little: SimpleNamespace, tmp_path: Path) -> None:
     little.job(tmp_path)
-    with pytest.raises(BadInput, match=r"recipe\.lr: 0\.1 there, 0\.01 here"):
-        train(
-            little.network(),
-            little.Noise(),
-            replace(little.RECIPE, lr=0.01),
-            folder=tmp_path,
-            identity={"model": "little"},
-        )
+    others = {
+        r"recipe\.lr: 0\.1 there, 0\.01 here": replace(little.RECIPE, lr=0.01),
+        'recipe.optimiser: "sgd" there, "adamw" here': replace(little.RECIPE, optimiser="adamw"),
+    }
+    for told, recipe in others.items():
+        with pytest.raises(BadInput, match=told):
+            train(little.network(), little.Noise(), recipe, folder=tmp_path, identity={"model": "little"})
     with pytest.raises(BadInput, match=r'model: "little" there, "big" here'):
         train(little.network(), little.Noise(), little.RECIPE, folder=tmp_path, identity={"model": "big"})

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shoestring.core.errors import BadInput
-from shoestring.train.recipe import Recipe
+from shoestring.train.recipe import Recipe, suited
 
 
 def test_the_rate_rises_then_falls_as_a_cosine() -> None:
@@ -14,6 +14,14 @@ def test_the_rate_rises_then_falls_as_a_cosine() -> None:
     rates = [recipe.rate(step, 10) for step in range(10)]
     assert rates[:4] == pytest.approx([0.1, 0.2, 0.3, 0.4])
     assert rates[4:] == pytest.approx([0.4 * math.cos(math.pi * step / 14) ** 2 for step in range(1, 7)])
+
+
+def test_what_is_not_asked_suits_the_optimiser() -> None:
+    assert suited(3) == suited(3, "sgd") == Recipe(epochs=3)
+    assert suited(3, "adamw", batch=4) == Recipe(3, batch=4, lr=0.002, weight_decay=0.05, optimiser="adamw")
+    assert suited(3, "adamw", lr=0.1, weight_decay=0) == Recipe(3, lr=0.1, weight_decay=0, optimiser="adamw")
+    with pytest.raises(BadInput, match=r"^optimiser: 'lion' is not known; write one of sgd, adamw$"):
+        suited(3, "lion")
 
 
 def test_without_warmup_the_first_step_is_the_fastest() -> None:

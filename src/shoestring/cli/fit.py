@@ -39,6 +39,7 @@ from shoestring.core.receipt import HOLDS
 if TYPE_CHECKING:
     from shoestring.pipeline.fit import Fitted
     from shoestring.pipeline.front import FittedFront
+    from shoestring.train.recipe import Recipe
 
 
 def fit(
@@ -59,6 +60,7 @@ def fit(
     seconds: float = 20.0,
     calibration: int = 64,
     epochs: float = 0,
+    optimiser: str | None = None,
     recipe: Mapping[str, Any] | None = None,
     start: str | Path | None = None,
     reconstruct: bool = True,
@@ -71,7 +73,8 @@ def fit(
     """Fits MODEL to `budget` and writes `out` (default: NAME.shoe here). `data`: images or point clouds, as the network
     takes, to train, calibrate and judge on, or `demo` for what installed packages bring; `judge`: others to judge on.
     `bits`: of single layers, by pattern (`{"stem.*": "w8a8"}`), for a method that knows bits. `epochs`: of training;
-    `recipe`: how, the other fields of `train.recipe.Recipe` by name. `start`: weights of a point of a sparsity trail,
+    `optimiser`: sgd (the default) or adamw; `recipe`: the other fields of `train.recipe.Recipe` by name, of which those
+    that are left out are as suits the optimiser. `start`: weights of a point of a sparsity trail,
     whose zeros stay while it trains on. `reconstruct`: what no training makes up for is fitted, layer by layer, to the
     original's outputs; False shows the raw damage. Without `method` the planner chooses: not among methods of
     `without`; `rounds`: how often, without training, it plans anew around the network that came of a plan (default 1);
@@ -92,8 +95,8 @@ def fit(
     from shoestring.pipeline.ladder import fit_ladder
     from shoestring.pipeline.original import resolve
     from shoestring.pipeline.request import Request
-    from shoestring.train.recipe import Recipe
 
+    trained_by = _recipe(epochs, optimiser, seed, recipe or {})
     limits = budget if isinstance(budget, Budget) else Budget.of(budget)
     if is_front(limits) and method:
         raise BadInput("--method: a front is planned, and with methods there is nothing to plan; leave --method out")
@@ -114,7 +117,7 @@ def fit(
         out=Path(out) if out is not None else Path(f"{original.name}.shoe"),
         budget=limits,
         methods=() if exits else beside(methods),
-        recipe=Recipe(epochs=epochs, seed=seed, **(recipe or {})) if epochs else None,
+        recipe=trained_by,
         start=None if start is None else Path(start),
         runtime=runtime,
         threads=threads,
@@ -134,6 +137,16 @@ def fit(
     given = samples(dataset, task, calibration, seed, judged, train=epochs > 0, hold=bool(exits))
     one = fit_ladder if ladder else fit_exits if exits else fit_front if is_front(limits) else fitted
     return one(original, given, request, report)
+
+
+def _recipe(epochs: float, optimiser: str | None, seed: int, others: Mapping[str, Any]) -> "Recipe | None":
+    """How to train, None for not at all."""
+    from shoestring.train.recipe import suited  # loads torch, as above
+
+    if not epochs and optimiser is not None:
+        raise BadInput("--optimiser: is about training; add --epochs N")
+    asked = {"seed": seed, **others} | ({} if optimiser is None else {"optimiser": optimiser})
+    return suited(epochs, **asked) if epochs else None
 
 
 def fit_command(
@@ -159,7 +172,12 @@ def fit_command(
     seconds: Seconds = 20.0,
     calibration: Annotated[int, typer.Option(help="Inputs to calibrate on; none of them judges.", min=1)] = 64,
     epochs: Annotated[float, typer.Option(help="Epochs of training; 0 applies and exports.", min=0)] = 0,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of training; default 0.01.")] = None,
+    optimiser: Annotated[
+        str | None, typer.Option(help="Of training: sgd, the default, or adamw, as for point clouds and transformers.")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate of training; default 0.01 for sgd, 0.002 for adamw.")
+    ] = None,
     train_batch: Annotated[int | None, typer.Option(help="Inputs a training step; default 128.")] = None,
     distil: Annotated[
         float | None, typer.Option(help="The original's part in what is learned, 1 for all; the labels have the rest.")
@@ -224,6 +242,7 @@ def fit_command(
             seconds=seconds,
             calibration=calibration,
             epochs=epochs,
+            optimiser=optimiser,
             recipe=recipe,
             start=start,
             reconstruct=reconstruct,

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from shoestring.core.errors import BadInput
+
 BATCH = 64
 
 
@@ -26,7 +28,8 @@ def batches(inputs: Sequence[np.ndarray], size: int = BATCH) -> list[np.ndarray]
 
 @torch.no_grad()
 def settle(model: nn.Module, given: Sequence[Tensor], norms: Sequence[_BatchNorm]) -> None:
-    """Gives `norms` of `model` the mean of the statistics of these batches, in place; leaves it in eval mode."""
+    """Gives `norms` of `model` the mean of the statistics of these batches, in place; leaves it in eval mode. Raises
+    BadInput for a batch of one input that a norm has one value a channel of."""
     kept = [norm.momentum for norm in norms]
     model.eval()
     for norm in norms:
@@ -34,7 +37,12 @@ def settle(model: nn.Module, given: Sequence[Tensor], norms: Sequence[_BatchNorm
         norm.momentum = None  # the plain mean of all batches
         norm.train()
     for batch in given:
-        model(batch)
+        try:
+            model(batch)
+        except ValueError as error:
+            if len(batch) > 1:
+                raise
+            raise BadInput(f"calibration: 1 input is too few ({error}); give 2 inputs or more") from error
     for norm, momentum in zip(norms, kept, strict=True):
         norm.momentum = momentum
     model.eval()

@@ -42,8 +42,14 @@ class PointMLP(nn.Module):
         for index, (wider, blocks) in enumerate(zip(_WIDER, _BLOCKS, strict=True)):
             self.stages.append(Stage(channels, wider * width, points >> index, neighbours, blocks))
             channels = wider * width
+        # Maxima are positive and far from zero: without the norm, steps that suit all else move every output of the
+        # first layer at once, soon below zero for good.
         self.head = nn.Sequential(
-            nn.Linear(2 * channels, 4 * width), nn.ReLU(), nn.Dropout(), nn.Linear(4 * width, classes)
+            nn.Linear(2 * channels, 4 * width, bias=False),
+            nn.BatchNorm1d(4 * width),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(4 * width, classes),
         )
 
     def forward(self, xyz: Tensor) -> Tensor:

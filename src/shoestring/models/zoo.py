@@ -92,7 +92,7 @@ ZOO: dict[str, Entry] = {
     "cifar_efficientnet_b0": _cifar(cifar_efficientnet_b0),
     "cifar_mixnet_s": _cifar(cifar_mixnet_s),
     "cifar_mobilenet_v3_small": _cifar(cifar_mobilenet_v3_small),
-    "point_mlp": _points(point_mlp, POINTS, "head.3.weight"),
+    "point_mlp": _points(point_mlp, POINTS, "head.4.weight"),
     "point_vit": _points(point_vit, POINTS, "head.weight"),
 }
 

@@ -21,10 +21,11 @@ from shoestring.graph.inventory import inventory
 from shoestring.graph.settle import batches
 from shoestring.pipeline.drafts import draft, limit_ms, unmet
 from shoestring.pipeline.elastic_training import Elastic
-from shoestring.pipeline.original import Original, remade
+from shoestring.pipeline.original import Original
 from shoestring.pipeline.receipt import Progress
 from shoestring.pipeline.request import Request
 from shoestring.pipeline.samples import Samples
+from shoestring.pipeline.siblings import Siblings
 from shoestring.pipeline.stopwatch import fastest, milliseconds
 
 _SECONDS = 0.25  # of timing a candidate
@@ -61,10 +62,10 @@ def candidates(
     views, found = elastic.slimming.views, list[Candidate]()
     assert original.model is not None, "it was trained"
     expected = _outputs(original.model, batches(samples.calibration))
-    shapes = list(views.space)
+    shapes, siblings = list(views.space), Siblings()
     for index, shape in enumerate(shapes):
         report("looking at smaller networks", index / len(shapes))
-        found.append(_candidate(original, elastic, shape, samples, expected))
+        found.append(_candidate(original, elastic, shape, samples, expected, siblings))
     report("looking at smaller networks", 1.0)
     drafts = {str(one.shape): _draft(one) for one in found}
     runtime = request.runtime or fastest(drafts[str(found[0].shape)], request.threads)
@@ -74,7 +75,14 @@ def candidates(
     return [replace(one, ms=times[str(one.shape)]) for one in found], runtime
 
 
-def _candidate(original: Original, elastic: Elastic, shape: Shape, samples: Samples, expected: np.ndarray) -> Candidate:
+def _candidate(
+    original: Original,
+    elastic: Elastic,
+    shape: Shape,
+    samples: Samples,
+    expected: np.ndarray,
+    siblings: Siblings,
+) -> Candidate:
     views = elastic.slimming.views
     small, size = elastic.slimming.at(shape, samples.calibration), sides(views.shape, shape.side)
     given = [resized(torch.from_numpy(x), views.shape, shape.side).numpy() for x in batches(samples.calibration)]
@@ -82,9 +90,8 @@ def _candidate(original: Original, elastic: Elastic, shape: Shape, samples: Samp
     model, own = small.bake(), replace(original, input=size)
     assert isinstance(model, fx.GraphModule), "a network of the space"
     if not elastic.bits:
-        return Candidate(
-            shape, replace(remade(own, model), model=None), kept
-        )  # all of them are held until one is chosen
+        # All of them are held until one is chosen: without their models.
+        return Candidate(shape, replace(siblings.remade(own, model), model=None), kept)
     learnt = Learnt(export(model, size), dict(small.grids))
     layers = inventory(fold(views.at(shape).gm), size)
     return Candidate(shape, replace(own, model=None, graph=learnt.build(), layers=layers), kept, learnt=learnt)

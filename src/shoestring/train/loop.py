@@ -141,7 +141,7 @@ def _steps(
         torch.manual_seed(_seed(run.recipe.seed, step, run.world.rank))
         if step == run.freezes:
             run.freeze()
-        run.advance(loss(inputs, labels) + run.hooks.penalty())
+        run.advance(_of(loss, inputs, labels) + run.hooks.penalty())
 
         now = time.monotonic()
         run.seconds = now - began
@@ -163,6 +163,17 @@ def _steps(
             saved = now
     if not run.frozen:
         run.freeze()
+
+
+def _of(loss: Loss, inputs: Tensor, labels: Tensor) -> Tensor:
+    try:
+        return loss(inputs, labels)
+    except ValueError as error:
+        if len(inputs) > 1:
+            raise
+        raise BadInput(
+            f"batch: one input is too few ({error}); give --train-batch 2 or more, or --fixed-norms"
+        ) from error
 
 
 def _told(run: Run, epoch: int, note: str) -> str:

@@ -1,11 +1,14 @@
 """Recipe: how long and how hard to train, checked when it is written down."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from shoestring.core.errors import BadInput
 
-OPTIMISERS = ("sgd", "adamw")
+# By name, with what it is run with where nobody says otherwise, as far as that is not what a Recipe has.
+OPTIMISERS: Mapping[str, Mapping[str, float]] = {"sgd": {}, "adamw": {"lr": 0.002, "weight_decay": 0.05}}
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,11 @@ class Recipe:
         if step < rising:
             return self.lr * (step + 1) / (rising + 1)
         return self.lr * (1 + math.cos(math.pi * (step - rising) / (total - rising))) / 2
+
+
+def suited(epochs: float, optimiser: str = "sgd", **asked: Any) -> Recipe:
+    """A recipe of what is `asked`, a field each; the rest is as suits the optimiser. Raises BadInput."""
+    return Recipe(epochs, optimiser=optimiser, **{**OPTIMISERS.get(optimiser, {}), **asked})
 
 
 _RANGES = {
