@@ -1,5 +1,6 @@
 """A deadline kept by a real file: nets, chains, early exits. Times that matter are slept, so load fails nothing."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -29,15 +30,20 @@ SURE = {"temperature": 1.0, "threshold": 0.0}  # of anything
 
 
 class Slow:
-    """A session that takes its time. `stubborn`: it does not end sooner when it is given up."""
+    """A session that takes its time. `stubborn`: it does not end sooner when it is given up. `keeps_time`: it ends by
+    itself when its time is up."""
 
-    def __init__(self, session: Any, seconds: float, stubborn: bool = False):
+    def __init__(self, session: Any, seconds: float, stubborn: bool = False, keeps_time: bool = False):
         self.inputs, self.outputs, self._session, self.seconds = session.inputs, session.outputs, session, seconds
         self.stubborn, self.stop, self.threads = stubborn, threading.Event(), list[int]()
+        self.keeps_time = keeps_time
 
-    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+    def __call__(self, *inputs: np.ndarray, within: float = math.inf, gap: float = 0.0) -> list[np.ndarray]:
         self.threads.append(threading.get_ident())
         stop = self.stop
+        if self.seconds > within - gap:
+            time.sleep(max(0.0, within - gap))
+            raise GivenUp("slow: time is up")
         if stop.wait(self.seconds):
             raise GivenUp("slow: given up")
         return self._session(*inputs)

@@ -117,25 +117,41 @@ class Adaptive:
         return likely * part / self.network_ms[step] <= left
 
     def _timed(self, frame: "_Frame", step: int, handed: Handed | None, left: float | None) -> tuple[Ran | None, float]:
-        """A step and the ms it took: here, or beside this thread for `left` ms at most; then None, it is given up."""
+        """A step and the ms it took; None where it was given up after `left` ms, for want of as many to end in as are
+        kept ready."""
         if left is None:
             ran = self._step(frame, step, handed)
             return ran, ran[2]
         begun = time.perf_counter()
+        if self.stages[step].session.keeps_time:
+            found = self._here(frame, step, handed, begun + (left + self._reserve_ms) / 1000)
+        else:
+            found = self._aside(frame, step, handed, left)
+        took = 1000 * (time.perf_counter() - begun)  # threads that hand over wait for a core, too
+        if took > left:
+            self._wake(took - left)
+        return found, took
+
+    def _here(self, frame: "_Frame", step: int, handed: Handed | None, end: float) -> Ran | None:
+        """In this thread, which gives up before `end` and need not be woken."""
+        try:
+            return self._step(frame, step, handed, end)
+        except GivenUp:
+            return None
+
+    def _aside(self, frame: "_Frame", step: int, handed: Handed | None, left: float) -> Ran | None:
+        """In a thread beside this one, which waits so many ms."""
         future = self._beside.submit(self._step, frame, step, handed)
         self._richer = _Richer(frame, future, self.stages[step].session)
         try:
-            found: Ran | None = future.result(left / 1000)
+            return future.result(left / 1000)
         except TimeoutError:
             self._richer.give_up()
-            found = None
-        waited = 1000 * (time.perf_counter() - begun)  # threads that hand over wait for a core, too
-        if waited > left:
-            self._wake(waited - left)
-        return found, waited
+            return None
 
-    def _step(self, frame: "_Frame", point: int, handed: Handed | None) -> Ran:
-        """One stage, timed; with its preprocessing, wherever in the frame that was done, unless all points share it."""
+    def _step(self, frame: "_Frame", point: int, handed: Handed | None, end: float = math.inf) -> Ran:
+        """One stage, timed; with its preprocessing, wherever in the frame that was done, unless all points share it.
+        `end`: on `time.perf_counter`'s clock, for runtimes that keep time."""
         stage, prepare_ms = self.stages[point], 0.0
         given: np.ndarray | Handed
         if handed is None:
@@ -145,7 +161,7 @@ class Adaptive:
         if frame.over:
             raise GivenUp("adaptive: time was up before the network began")
         begun = time.perf_counter()
-        answer, more = stage(given)
+        answer, more = stage(given, end - begun, self._reserve_ms / 1000)
         return answer, more, 1000 * (time.perf_counter() - begun) + (0.0 if self._shared else prepare_ms)
 
     def _govern(self, frame: "_Frame") -> Governor:
