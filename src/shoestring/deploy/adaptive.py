@@ -1,10 +1,12 @@
 """An artifact that keeps a deadline: `shoestring.load("x.shoe").adaptive(deadline_ms=33)(photograph)`.
 
 Each frame the governor (`deploy/governor.py`) names a point. What it does not take for safe is run over a net: an
-answer comes from the cheapest point, or the first exit of a chain, and the rest runs in a thread of its own; when time
-is up the answer that is there is handed out, and the rest is given up, which ends it within a node or two. What is safe
-runs here: handing over to a thread takes 30 to 50 us on an idle machine, and a turn of the scheduler on a busy one. An
-answer that its point is sure of ends the frame early.
+answer comes from the cheapest point, or the first exit of a chain, and then the rest; when time is up the answer that
+is there is handed out, and the rest is given up, which ends it within a node or two. A runtime that keeps time
+(`runtimes.Timed`) runs the rest here and ends by itself: who waits for a thread has to be woken, and where others take
+the cores that comes late in a third of the frames (`benchmarks/keeping_time.py`). Elsewhere it runs in a thread of its
+own. What is safe runs here: handing over to a thread takes 30 to 50 us on an idle machine, and a turn of the scheduler
+on a busy one. An answer that its point is sure of ends the frame early.
 """
 
 import math
@@ -31,7 +33,7 @@ from shoestring.deploy.stages import Handed, Stage, open_stages
 _WARM_RUNS, _PREPARE_RUNS = 5, 3
 _TRUST = 1.25  # how far a few runs may be from what the file says, relative to its other points
 _SIGNALS_S = 5.0
-_RESERVE_MS = 4.0  # to wake up in at least: a slice or two of a busy scheduler
+_RESERVE_MS = 4.0  # to wake up or to end in at least: a slice or two of a busy scheduler
 _MOST_RESERVE = 0.25  # of the deadline
 
 Ran = tuple[np.ndarray, dict[str, np.ndarray], float]  # answer, what is handed on, ms
@@ -183,7 +185,7 @@ class Adaptive:
         return Governor(expected, self.deadline_ms, worth, netted_ms=netted, under=under, miss=self._miss)
 
     def _wake(self, late_ms: float) -> None:
-        """How late this thread woke: kept ready the next time, and slowly less."""
+        """How late this thread woke, or got a core to end on: kept ready the next time, and slowly less."""
         kept = max(0.99 * self._reserve_ms, 1.5 * late_ms, _RESERVE_MS)
         self._reserve_ms = min(kept, _MOST_RESERVE * self.deadline_ms)
 
