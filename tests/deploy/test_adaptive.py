@@ -1,5 +1,6 @@
 """A deadline kept by a real file: nets, chains, early exits. Times that matter are slept, so load fails nothing."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -29,15 +30,20 @@ SURE = {"temperature": 1.0, "threshold": 0.0}  # of anything
 
 
 class Slow:
-    """A session that takes its time. `stubborn`: it does not end sooner when it is given up."""
+    """A session that takes its time. `stubborn`: it does not end sooner when it is given up. `keeps_time`: it ends by
+    itself when its time is up."""
 
-    def __init__(self, session: Any, seconds: float, stubborn: bool = False):
+    def __init__(self, session: Any, seconds: float, stubborn: bool = False, keeps_time: bool = False):
         self.inputs, self.outputs, self._session, self.seconds = session.inputs, session.outputs, session, seconds
         self.stubborn, self.stop, self.threads = stubborn, threading.Event(), list[int]()
+        self.keeps_time = keeps_time
 
-    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+    def __call__(self, *inputs: np.ndarray, within: float = math.inf, gap: float = 0.0) -> list[np.ndarray]:
         self.threads.append(threading.get_ident())
         stop = self.stop
+        if self.seconds > within - gap:
+            time.sleep(max(0.0, within - gap))
+            raise GivenUp("slow: time is up")
         if stop.wait(self.seconds):
             raise GivenUp("slow: given up")
         return self._session(*inputs)
@@ -84,13 +90,20 @@ def ladder(classifier: ModelProto, tmp_path: Path) -> Callable[..., Adaptive]:
     return make
 
 
-def pretend(adaptive: Adaptive, ms: tuple[float, float, float], point: int, net: bool, stubborn: bool = False) -> None:
+def pretend(
+    adaptive: Adaptive,
+    ms: tuple[float, float, float],
+    point: int,
+    net: bool,
+    stubborn: bool = False,
+    keeps_time: bool = False,
+) -> None:
     """The points take so many ms (a chain's: each on top of the one before), and the governor asks for `point`."""
     adaptive(PHOTOGRAPH)  # makes the governor
     adaptive.network_ms = list(ms)
     for index, stage in adaptive.stages.items():
         before = ms[index - 1] if len(stage.path) > 1 else 0.0
-        slow = Slow(stage.session, (ms[index] - before) / 1000, stubborn)
+        slow = Slow(stage.session, (ms[index] - before) / 1000, stubborn, keeps_time)
         adaptive.stages[index] = replace(stage, session=slow)
 
     def choose(spent_ms: float = 0.0) -> int:
@@ -146,6 +159,48 @@ def test_over_a_net_the_answer_is_there_when_time_is_up(ladder: Callable[..., Ad
         assert scale(adaptive, outputs) == pytest.approx(1.0, abs=0.01)
         assert adaptive._richer is not None
         assert isinstance(adaptive._richer.future.exception(LONG / 3), GivenUp)
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_who_keeps_time_runs_here_and_ends_by_itself(ladder: Callable[..., Adaptive], chained: bool) -> None:
+    """Nobody has to be woken: what is kept ready to end in is left, and there is nothing beside the next frame."""
+    adaptive = ladder(1000 * LONG / 3, chained=chained)
+    pretend(adaptive, (1.0, 1000 * LONG, 2000 * LONG), 1, net=True, keeps_time=True)
+    for _ in range(3):
+        begun = time.perf_counter()
+        outputs = adaptive.outputs(PHOTOGRAPH)
+        assert time.perf_counter() - begun < LONG
+        assert adaptive.last is not None
+        assert (adaptive.last.point, adaptive.last.given_up) == (0, True)
+        assert scale(adaptive, outputs) == pytest.approx(1.0, abs=0.01)
+    pretend(adaptive, (1.0, 5.0, 10.0), 2, net=True, keeps_time=True)
+    adaptive.deadline_ms = 10_000
+    assert scale(adaptive, adaptive.outputs(PHOTOGRAPH)) == pytest.approx(3.0, abs=0.01)
+    assert adaptive.last is not None
+    assert (adaptive.last.point, adaptive.last.given_up) == (2, False)
+    assert adaptive._richer is None
+    for stage in adaptive.stages.values():
+        assert set(stage.session.threads) <= {threading.get_ident()}  # type: ignore[attr-defined]
+
+
+def test_who_ends_late_leaves_more_the_next_time(ladder: Callable[..., Adaptive]) -> None:
+    """A stretch without a core that was longer than what was kept ready."""
+    adaptive = ladder(1000 * LONG / 3)
+    pretend(adaptive, (1.0, 1000 * LONG, 2000 * LONG), 1, net=True, keeps_time=True)
+    session, told = adaptive.stages[1].session, list[float]()
+
+    class Late(Slow):
+        def __call__(self, *inputs: np.ndarray, within: float = math.inf, gap: float = 0.0) -> list[np.ndarray]:
+            del inputs
+            told.append(gap)
+            time.sleep(max(0.0, within - gap) + 0.01)
+            raise GivenUp("slow: without a core for 10 ms")
+
+    adaptive.stages[1] = replace(adaptive.stages[1], session=Late(session, 0.0, keeps_time=True))
+    for _ in range(2):
+        adaptive.outputs(PHOTOGRAPH)
+    assert told[0] == pytest.approx(0.004)
+    assert told[1] >= 0.015
 
 
 @pytest.mark.parametrize("net", [False, True])

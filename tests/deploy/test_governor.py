@@ -32,6 +32,29 @@ def test_it_starts_cheap_and_climbs_to_the_richest_that_fits(netted: tuple[float
         assert chosen[:HOLD] == [0] * HOLD
 
 
+def test_over_a_net_it_does_not_wait_at_every_point() -> None:
+    """Alone it does: a point that was never seen may take longer than the file says."""
+    over, alone = play(Governor(MS, 33.0, netted_ms=NETTED), 1.0, 60), play(Governor(MS, 33.0), 1.0, 60)
+    assert set(over) == {0, 4}
+    assert over.index(4) <= 2 * HOLD
+    assert all(alone.index(point) >= point * HOLD for point in range(5))
+
+
+def test_a_load_that_has_gone_is_forgotten_within_frames() -> None:
+    """Noise is not taken for it: what lies below the level by turns leaves it where it is."""
+    rng, governor = random.Random(0), Governor(MS, 1e6)
+    for _ in range(60):
+        governor.observe(0, MS[0] * 3 * math.exp(rng.gauss(0, 0.1)))
+    loaded = governor.likely_ms(0)
+    for frame in range(40):
+        governor.observe(0, MS[0] * (3 if frame % 4 == 3 else 2))
+    assert governor.likely_ms(0) > 0.8 * loaded
+    for _ in range(5):
+        governor.observe(0, MS[0] * 1.1)
+    assert governor.likely_ms(0) == pytest.approx(1.1 * MS[0], rel=0.05)
+    assert governor.near < math.log(1.1) + 0.5  # what it fell by is no noise
+
+
 def test_a_slow_down_seen_at_one_point_moves_all() -> None:
     """Twice as slow: 14 ms become 28, 20 become 40; without a net nothing else has to be tried."""
     governor = Governor(MS, 33.0)

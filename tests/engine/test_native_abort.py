@@ -1,10 +1,12 @@
 """Runs that are given up: they end soon, and whatever comes later is as if they had not been."""
 
 import ctypes
+import math
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.test_native import DEEP, deep, images, same
 
-from shoestring.core.errors import GivenUp
+from shoestring.core.errors import BadInput, GivenUp
 from shoestring.engine import native, reference
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.why_absent() or "present")
@@ -63,8 +65,9 @@ def test_what_was_asked_before_it_began_runs_no_step(threads: int) -> None:
     arrays = native._arrays([x]), 1, native._arrays(outputs), 2
 
     def run() -> int:
-        pointer = network._live().pointer
-        return int(network._library.shoestring_run(pointer, *arrays, 1, stop.ctypes.data, message, len(message)))
+        pointer, limit = network._live().pointer, native._Limit(stop.ctypes.data, 0, 0)
+        end = ctypes.addressof(limit), message, len(message)
+        return int(network._library.shoestring_run(pointer, *arrays, 1, *end))
 
     assert run() == 2
     assert all((output == 7).all() for output in outputs)
@@ -96,6 +99,95 @@ def test_it_ends_soon(threads: int) -> None:
         found, after = given_up_after(seconds / 10, network, x)
         went_on += [] if found else [after]
     assert min(went_on) < seconds / 10
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_time_that_is_up_ends_it_before_the_first_step(threads: int) -> None:
+    """And writes no output. No time at all, time gone before, and less than is to be left."""
+    network, x = native.Network(DEEP, threads), images(1)
+    outputs, message = [np.full((1, 10), 7, np.float32), np.full((1, 24, 17, 17), 7, np.uint8)], native._message()
+    arrays = native._arrays([x]), 1, native._arrays(outputs), 2
+    for nanoseconds, gap in ((1, 0), (10**9, 10**9), (10**9, 2**63 - 1), (2**63 - 1, 2**63 - 1)):
+        limit = native._Limit(None, nanoseconds, gap)
+        end = ctypes.addressof(limit), message, len(message)
+        assert network._library.shoestring_run(network._live().pointer, *arrays, 1, *end) == 2
+        assert all((output == 7).all() for output in outputs)
+    for within, gap in ((0.0, 0.0), (-1.0, 0.0), (-math.inf, 0.0), (1.0, 1.0), (1.0, math.inf)):
+        with pytest.raises(GivenUp, match=r"^engine: the run was given up$"):
+            network(x, within=within, gap=gap)
+
+
+def test_time_enough_changes_nothing() -> None:
+    x = images(2)
+    expected = reference.run(DEEP, x)
+    network = native.Network(DEEP)
+    for within, gap in ((math.inf, math.inf), (math.inf, 0.0), (1e12, 1.0), (3600.0, 0.0), (3600.0, -1.0)):
+        assert same(network(x, within=within, gap=gap), expected)
+    limit, outputs = native._Limit(None, 2**63 - 1, -(2**63)), [np.empty_like(y) for y in expected]
+    arrays, message = (native._arrays([x]), 1, native._arrays(outputs), 2), native._message()
+    end = ctypes.addressof(limit), message, len(message)
+    assert network._library.shoestring_run(network._live().pointer, *arrays, 2, *end) == 0
+    assert same(outputs, expected)
+
+
+def test_no_number_is_no_time() -> None:
+    for limit in ({"within": math.nan}, {"within": 1.0, "gap": math.nan}):
+        with pytest.raises(BadInput, match=r"^engine: nan is no time; give seconds, or leave it out$"):
+            NETWORKS[0](X, **limit)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(0, 1.3), st.integers(0, 1))
+def test_at_any_moment_by_itself(share: float, which: int) -> None:
+    """All or nothing, and the next run all. `share`: of a run's length."""
+    network = NETWORKS[which]
+    with suppress(GivenUp):
+        assert same(network(X, within=share * SECONDS), EXPECTED)
+    assert same(network(X), EXPECTED)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_it_ends_by_itself_in_time(threads: int) -> None:
+    """Neither long before nor after; with a gap, as much earlier. The best of several: a busy machine makes a run slow,
+    and its own gaps end it sooner."""
+    network, x = native.Network(LONG, threads), images(8, LONG)
+    seconds = quickest(lambda: network(x))
+    for within, gap in ((0.5, 0.0), (0.8, 0.6)):
+        off = []
+        while len(off) < 40 and min(off, default=1.0) > 0.1:
+            begun = time.perf_counter()
+            with pytest.raises(GivenUp):
+                network(x, within=within * seconds, gap=gap * seconds)
+            off.append(abs((time.perf_counter() - begun) / seconds - (within - gap)))
+        assert off[-1] < 0.1
+
+
+def test_a_thread_without_a_core_is_reckoned_with() -> None:
+    """Long steps are like it: who looks every 100 ms can end at the last look only that leaves 100 ms. The reference: a
+    run of many images, whose steps are as long, profiled."""
+    x = images(64, LONG)
+    network = NETWORKS[0]
+    network(x)
+    steps = network.profile(x, runs=1)[0] / 1e9
+    begun = time.perf_counter()
+    with pytest.raises(GivenUp):
+        network(x, within=float(steps.sum() / 2))
+    assert time.perf_counter() - begun < steps.sum() / 2 + steps.max()
+
+
+def test_who_waits_for_another_run_is_given_up_when_it_gets_its_turn() -> None:
+    """The wait counts as time, and not as one without a core."""
+    base = native.Network(LONG)
+    like = native.Network(LONG, base=base)
+    x = images(24, LONG)
+    long = quickest(lambda: base(x))
+    with ThreadPoolExecutor(2) as pool:
+        for within, answers in ((long / 2, False), (10 * long + 5, True)):
+            running = pool.submit(base, x)
+            time.sleep(SECONDS)
+            waiting = pool.submit(like, X, within=within)
+            running.result()
+            assert (waiting.exception() is None) == answers
 
 
 def test_in_vain_when_nothing_runs() -> None:

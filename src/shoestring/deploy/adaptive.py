@@ -1,10 +1,12 @@
 """An artifact that keeps a deadline: `shoestring.load("x.shoe").adaptive(deadline_ms=33)(photograph)`.
 
 Each frame the governor (`deploy/governor.py`) names a point. What it does not take for safe is run over a net: an
-answer comes from the cheapest point, or the first exit of a chain, and the rest runs in a thread of its own; when time
-is up the answer that is there is handed out, and the rest is given up, which ends it within a node or two. What is safe
-runs here: handing over to a thread takes 30 to 50 us on an idle machine, and a turn of the scheduler on a busy one. An
-answer that its point is sure of ends the frame early.
+answer comes from the cheapest point, or the first exit of a chain, and then the rest; when time is up the answer that
+is there is handed out, and the rest is given up, which ends it within a node or two. A runtime that keeps time
+(`runtimes.Timed`) runs the rest here and ends by itself: who waits for a thread has to be woken, and where others take
+the cores that comes late in a third of the frames (`benchmarks/keeping_time.py`). Elsewhere it runs in a thread of its
+own. What is safe runs here: handing over to a thread takes 30 to 50 us on an idle machine, and a turn of the scheduler
+on a busy one. An answer that its point is sure of ends the frame early.
 """
 
 import math
@@ -31,7 +33,7 @@ from shoestring.deploy.stages import Handed, Stage, open_stages
 _WARM_RUNS, _PREPARE_RUNS = 5, 3
 _TRUST = 1.25  # how far a few runs may be from what the file says, relative to its other points
 _SIGNALS_S = 5.0
-_RESERVE_MS = 4.0  # to wake up in at least: a slice or two of a busy scheduler
+_RESERVE_MS = 4.0  # to wake up or to end in at least: a slice or two of a busy scheduler
 _MOST_RESERVE = 0.25  # of the deadline
 
 Ran = tuple[np.ndarray, dict[str, np.ndarray], float]  # answer, what is handed on, ms
@@ -117,25 +119,41 @@ class Adaptive:
         return likely * part / self.network_ms[step] <= left
 
     def _timed(self, frame: "_Frame", step: int, handed: Handed | None, left: float | None) -> tuple[Ran | None, float]:
-        """A step and the ms it took: here, or beside this thread for `left` ms at most; then None, it is given up."""
+        """A step and the ms it took; None where it was given up after `left` ms, for want of as many to end in as are
+        kept ready."""
         if left is None:
             ran = self._step(frame, step, handed)
             return ran, ran[2]
         begun = time.perf_counter()
+        if self.stages[step].session.keeps_time:
+            found = self._here(frame, step, handed, begun + (left + self._reserve_ms) / 1000)
+        else:
+            found = self._aside(frame, step, handed, left)
+        took = 1000 * (time.perf_counter() - begun)  # threads that hand over wait for a core, too
+        if took > left:
+            self._wake(took - left)
+        return found, took
+
+    def _here(self, frame: "_Frame", step: int, handed: Handed | None, end: float) -> Ran | None:
+        """In this thread, which gives up before `end` and need not be woken."""
+        try:
+            return self._step(frame, step, handed, end)
+        except GivenUp:
+            return None
+
+    def _aside(self, frame: "_Frame", step: int, handed: Handed | None, left: float) -> Ran | None:
+        """In a thread beside this one, which waits so many ms."""
         future = self._beside.submit(self._step, frame, step, handed)
         self._richer = _Richer(frame, future, self.stages[step].session)
         try:
-            found: Ran | None = future.result(left / 1000)
+            return future.result(left / 1000)
         except TimeoutError:
             self._richer.give_up()
-            found = None
-        waited = 1000 * (time.perf_counter() - begun)  # threads that hand over wait for a core, too
-        if waited > left:
-            self._wake(waited - left)
-        return found, waited
+            return None
 
-    def _step(self, frame: "_Frame", point: int, handed: Handed | None) -> Ran:
-        """One stage, timed; with its preprocessing, wherever in the frame that was done, unless all points share it."""
+    def _step(self, frame: "_Frame", point: int, handed: Handed | None, end: float = math.inf) -> Ran:
+        """One stage, timed; with its preprocessing, wherever in the frame that was done, unless all points share it.
+        `end`: on `time.perf_counter`'s clock, for runtimes that keep time."""
         stage, prepare_ms = self.stages[point], 0.0
         given: np.ndarray | Handed
         if handed is None:
@@ -145,7 +163,7 @@ class Adaptive:
         if frame.over:
             raise GivenUp("adaptive: time was up before the network began")
         begun = time.perf_counter()
-        answer, more = stage(given)
+        answer, more = stage(given, end - begun, self._reserve_ms / 1000)
         return answer, more, 1000 * (time.perf_counter() - begun) + (0.0 if self._shared else prepare_ms)
 
     def _govern(self, frame: "_Frame") -> Governor:
@@ -167,7 +185,7 @@ class Adaptive:
         return Governor(expected, self.deadline_ms, worth, netted_ms=netted, under=under, miss=self._miss)
 
     def _wake(self, late_ms: float) -> None:
-        """How late this thread woke: kept ready the next time, and slowly less."""
+        """How late this thread woke, or got a core to end on: kept ready the next time, and slowly less."""
         kept = max(0.99 * self._reserve_ms, 1.5 * late_ms, _RESERVE_MS)
         self._reserve_ms = min(kept, _MOST_RESERVE * self.deadline_ms)
 

@@ -3,9 +3,10 @@
 A stage of a chain takes what the stage before it handed on, instead of the input.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -28,13 +29,16 @@ class Stage:
     path: tuple[int, ...]
     confidence: Mapping[str, float]
 
-    def __call__(self, given: np.ndarray | Handed) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def __call__(
+        self, given: np.ndarray | Handed, within: float = math.inf, gap: float = 0.0
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The answer without its batch axis, and what is handed on, by name. `given`: [1, ...] as preprocessed, or
-        what the stage before handed on."""
-        if isinstance(given, np.ndarray):
-            outputs = self.session(given)
+        what the stage before handed on. `within`, `gap`: see `runtimes.Timed`; elsewhere they are not looked at."""
+        inputs = [given] if isinstance(given, np.ndarray) else [given[spec.name] for spec in self.session.inputs]
+        if self.session.keeps_time:
+            outputs = cast(runtimes.Timed, self.session)(*inputs, within=within, gap=gap)
         else:
-            outputs = self.session(*(given[spec.name] for spec in self.session.inputs))
+            outputs = self.session(*inputs)
         names = [spec.name for spec in self.session.outputs[1:]]
         return outputs[0][0], dict(zip(names, outputs[1:], strict=True))
 

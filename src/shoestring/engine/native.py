@@ -5,6 +5,7 @@ best instruction set is used; SHOESTRING_ISA names another.
 """
 
 import ctypes
+import math
 import os
 import re
 import struct
@@ -21,7 +22,7 @@ import numpy as np
 from shoestring.core.errors import BadInput, GivenUp
 from shoestring.engine.program import DTYPES, NONE, Conv, Linear, Program
 
-VERSION = 3
+VERSION = 4
 _GIVEN_UP = 2
 _FILES = {"darwin": "libshoestring_engine.dylib", "win32": "shoestring_engine.dll"}
 
@@ -66,7 +67,7 @@ class Network:
     """A program made ready for this processor. Calling it takes the inputs and returns the outputs, [N, ...] each for N
     images; it may be called from several threads, which then wait for one another. `threads`: what it runs on itself,
     the caller among them. `isa`: one of `isas()`, else the best. Raises BadInput, and a call GivenUp when `give_up`
-    ended it.
+    ended it or its time was up.
 
     `base`: a network made without one that this is another width or depth of. They run in turns, on the threads, the
     instruction set and the memory of `base`, and what the packed weights of layers of one name have in common is kept
@@ -96,9 +97,14 @@ class Network:
         self.outputs = tuple(program.tensors[index] for index in program.outputs)
         self._stop = c_int32()
 
-    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+    def __call__(self, *inputs: np.ndarray, within: float = math.inf, gap: float = 0.0) -> list[np.ndarray]:
+        """`within`: seconds from now on, after which it is no use to go on: the thread that runs looks at the clock
+        before each phase of a step and gives up by itself. Who has lost its core looks at no clock, so that the longest
+        time between two looks so far, `gap` seconds at least, is reckoned with once more, and left unused."""
         stop = self._stop  # alive meanwhile
-        return self._run(self._library.shoestring_run, inputs, ctypes.addressof(stop))
+        nanoseconds = 0 if within == math.inf else _nanoseconds(within)
+        limit = _Limit(ctypes.addressof(stop), nanoseconds, _nanoseconds(gap))
+        return self._run(self._library.shoestring_run, inputs, ctypes.addressof(limit))
 
     def give_up(self) -> None:
         """Ends the calls that are under way, by whichever threads, or wait for others to end: before the next phase of
@@ -190,6 +196,17 @@ def _layers(program: Program) -> dict[tuple[str, type, int], int]:
 
 class _Step(Structure):
     _fields_ = (("label", c_char_p), ("multiplies", c_int64), ("weight_bytes", c_int64))
+
+
+class _Limit(Structure):
+    _fields_ = (("stop", c_void_p), ("nanoseconds", c_int64), ("gap", c_int64))
+
+
+def _nanoseconds(seconds: float) -> int:
+    """1 at least, since 0 stands for no limit, and no more than 30 years."""
+    if math.isnan(seconds):
+        raise BadInput("engine: nan is no time; give seconds, or leave it out")
+    return int(min(max(seconds, 1e-9), 1e9) * 1e9)
 
 
 class _Handle:

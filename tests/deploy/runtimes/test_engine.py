@@ -58,6 +58,30 @@ def test_many_images_are_each_by_itself(quantised: ModelProto, inputs: list[np.n
     assert np.array_equal(together, np.concatenate([session(x)[0] for x in inputs]))
 
 
+def test_it_keeps_time(build: Build, quantised: ModelProto, inputs: list[np.ndarray]) -> None:
+    """Where all of the graph is its own: the runtimes at the ends look at no clock."""
+    session = engine.open(quantised.SerializeToString())
+    assert session.keeps_time
+    with pytest.raises(GivenUp, match="engine: the run was given up"):
+        session(inputs[0], within=0.0)
+    with pytest.raises(GivenUp):
+        session(inputs[0], within=60.0, gap=60.0)
+    assert np.array_equal(session(inputs[0], within=60.0, gap=1.0)[0], session(inputs[0])[0])
+    ends = engine.open(
+        build(
+            [
+                helper.make_node("Neg", ["x"], ["a"], name="head"),
+                *EDGE,
+                helper.make_node("Neg", ["b"], ["y"], name="tail"),
+            ],
+            GRID,
+            [1, 2],
+            [1, 2],
+        ).SerializeToString()
+    )
+    assert not ends.keeps_time
+
+
 def test_codes_may_be_inputs_and_outputs(build: Build) -> None:
     model = build([helper.make_node("DequantizeLinear", ["x", "scale", "zero"], ["y"])], GRID, [2, 3], [2, 3])
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8

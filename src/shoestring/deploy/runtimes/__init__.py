@@ -4,6 +4,7 @@
 graph, or of any) and `open(onnx, threads, precision, profile, literal) -> Session`.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -30,10 +31,11 @@ class TensorSpec(NamedTuple):
 
 class Session(Protocol):
     """A loaded graph. Calling it takes the inputs in order and returns the outputs in order; it raises GivenUp when
-    `give_up` ended it."""
+    `give_up` ended it. `keeps_time`: a call may be told to end by itself, too (`Timed`)."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    keeps_time: bool
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]: ...
 
@@ -45,6 +47,15 @@ class Session(Protocol):
 
     def profile(self, *inputs: np.ndarray, runs: int = 20) -> Mapping[str, float]:
         """Milliseconds by node (median over `runs`), in the runtime's names. Only of a session opened to profile."""
+        ...
+
+
+class Timed(Session, Protocol):
+    """A session that looks at the clock as it runs."""
+
+    def __call__(self, *inputs: np.ndarray, within: float = math.inf, gap: float = 0.0) -> list[np.ndarray]:
+        """Gives up by itself where it would not end `within` so many seconds of now, reckoning with one more stretch
+        without a core like the longest so far, of `gap` seconds at least."""
         ...
 
 

@@ -1,5 +1,6 @@
 """Our own engine, for quantised graphs. What little it cannot execute, at a graph's ends, runs on ONNX Runtime."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class EngineSession:
     def __init__(self, model: ModelProto, threads: int, profile: bool, base: "EngineSession | None" = None):
         parts = split(model)
         self._moved = parts.program.moved()  # not the program: it holds the weights once more
-        self.whole = parts.head is None and parts.tail is None
+        self.whole = self.keeps_time = parts.head is None and parts.tail is None
         like: engine.Network | None = base._network if base and self.whole else None
         self._network: engine.Network = engine.Network(parts.program, threads, base=like)
         stages = (parts.head, None if self.whole else self._network, parts.tail)
@@ -53,9 +54,9 @@ class EngineSession:
         self.outputs = tuple(_spec(value) for value in model.graph.output)
         self._given_up = 0  # times
 
-    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+    def __call__(self, *inputs: np.ndarray, within: float = math.inf, gap: float = 0.0) -> list[np.ndarray]:
         if not self._stages:
-            return self._network(*inputs)
+            return self._network(*inputs, within=within, gap=gap)
         known, given_up = self._named(inputs), self._given_up
         for stage in self._stages:
             if self._given_up != given_up:

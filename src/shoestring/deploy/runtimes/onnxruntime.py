@@ -40,6 +40,8 @@ def default_precision(onnx: bytes = b"") -> str:
 class OnnxRuntimeSession:
     """See `runtimes.Session`."""
 
+    keeps_time = False
+
     def __init__(self, onnx: bytes, options: ort.SessionOptions):
         self._session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
         self._last = last_layers(onnx) if options.enable_profiling else {}

@@ -36,6 +36,8 @@ def default_precision(onnx: bytes = b"") -> str:
 class OpenVinoSession:
     """See `runtimes.Session`."""
 
+    keeps_time = False
+
     def __init__(self, onnx: bytes, config: Mapping[str, object]):
         settings = dict(config)
         model = load_from_string(onnx)

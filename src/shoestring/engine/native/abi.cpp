@@ -16,7 +16,7 @@ namespace {
 
 using namespace shoestring;
 
-constexpr int32_t kVersion = 3, kMostThreads = 256, kMostImages = 65536;
+constexpr int32_t kVersion = 4, kMostThreads = 256, kMostImages = 65536;
 const char* const kIsas[] = {"avx512_vnni", "avx_vnni", "avx2", "neon_dotprod", "neon", "portable"};
 
 // Where a message goes.
@@ -169,12 +169,14 @@ size_t shoestring_steps(const void* network, ShoestringStep* steps, size_t count
 }
 
 int32_t shoestring_run(void* network, const ShoestringArray* inputs, size_t input_count, const ShoestringArray* outputs,
-                       size_t output_count, int32_t images, const int32_t* stop, char* message, size_t message_size) {
+                       size_t output_count, int32_t images, const ShoestringLimit* limit, char* message,
+                       size_t message_size) {
     auto& net = *static_cast<Network*>(network);
+    Limit until(limit);
     bool done = false;
     const bool good = guarded({message, message_size}, [&] {
         check(net, {inputs, input_count}, {outputs, output_count}, images);
-        done = net.run(inputs, outputs, images, stop);
+        done = net.run(inputs, outputs, images, until);
     });
     return !good ? SHOESTRING_FAILED : done ? SHOESTRING_DONE : SHOESTRING_GIVEN_UP;
 }

@@ -52,12 +52,20 @@ SHOESTRING_API size_t shoestring_steps(const void* network, ShoestringStep* step
 
 // What a run returns: done; failed, with a message; given up, where the outputs hold nothing of use.
 enum { SHOESTRING_DONE = 0, SHOESTRING_FAILED = 1, SHOESTRING_GIVEN_UP = 2 };
-// May be called from several threads: runs of one network, and of those that share with it, follow one another.
-// `stop`: nullptr, or a word that any thread may set to other than 0 at any time. The run looks at it as an atomic
-// before each phase of a step, and where it is set ends there: given up. Later runs are as if this had not been.
+// What a run looks at before each phase of a step, and where it is to end ends there: given up. Later runs are as if this
+// had not been.
+struct ShoestringLimit {
+    const int32_t* stop;  // nullptr, or a word, read as an atomic, that any thread may set to other than 0 at any time
+    int64_t nanoseconds;  // from the call on, waiting for other runs included; at most 2^61, 0 or less: no limit
+    // A thread that has lost its core looks at no clock. The longest time between two looks so far, and at least so many
+    // nanoseconds, is reckoned with once more: the run ends while there is still as much left.
+    int64_t gap;
+};
+// May be called from several threads: runs of one network, and of those that share with it, follow one another. `limit`:
+// nullptr for none.
 SHOESTRING_API int32_t shoestring_run(void* network, const ShoestringArray* inputs, size_t input_count,
                                       const ShoestringArray* outputs, size_t output_count, int32_t images,
-                                      const int32_t* stop, char* message, size_t message_size);
+                                      const ShoestringLimit* limit, char* message, size_t message_size);
 // Several runs that nobody gives up. `nanoseconds` [runs][steps]: `count` must be as many.
 SHOESTRING_API int32_t shoestring_profile(void* network, const ShoestringArray* inputs, size_t input_count,
                                           const ShoestringArray* outputs, size_t output_count, int32_t images,

@@ -210,11 +210,11 @@ void Network::begin(const ShoestringArray* inputs, int images) {
 }
 
 // False when it was given up. A phase in which threads work is never cut short: they would have to agree on that.
-bool Network::step(size_t index, const int32_t* stop) noexcept {
+bool Network::step(size_t index, Limit& limit) noexcept {
     const Step& step = *steps()[index];
     Threads& threads = common_->threads;
     for (int phase = 0; phase < step.phases(); ++phase) {
-        if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED)) return false;  // C++17 has no std::atomic_ref
+        if (limit.over()) return false;
         threads.run(
             [&](int part) { step.run(phase, {tensors_.data(), images_, scratch_[index], part, threads.count()}); });
     }
@@ -226,11 +226,12 @@ void Network::end(const ShoestringArray* outputs) const noexcept {
         std::memcpy(outputs[i].data, tensors_[size_t(output_tensors_[i])], outputs_[i].bytes * size_t(images_));
 }
 
-bool Network::run(const ShoestringArray* inputs, const ShoestringArray* outputs, int images, const int32_t* stop) {
+bool Network::run(const ShoestringArray* inputs, const ShoestringArray* outputs, int images, Limit& limit) {
     std::lock_guard<std::mutex> lock(common_->mutex);
+    limit.begin();
     begin(inputs, images);
     for (size_t i = 0; i < steps().size(); ++i)
-        if (!step(i, stop)) return false;
+        if (!step(i, limit)) return false;
     end(outputs);
     return true;
 }
@@ -238,11 +239,12 @@ bool Network::run(const ShoestringArray* inputs, const ShoestringArray* outputs,
 void Network::profile(const ShoestringArray* inputs, const ShoestringArray* outputs, int images, int runs,
                       int64_t* nanoseconds) {
     std::lock_guard<std::mutex> lock(common_->mutex);
+    Limit none(nullptr);
     for (int run = 0; run < runs; ++run) {
         begin(inputs, images);
         for (size_t i = 0; i < steps().size(); ++i) {
             const auto start = std::chrono::steady_clock::now();
-            step(i, nullptr);
+            step(i, none);
             const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
             *nanoseconds++ = int64_t(took.count());
         }

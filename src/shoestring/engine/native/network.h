@@ -10,6 +10,7 @@
 
 #include "abi.h"
 #include "arena.h"
+#include "limit.h"
 #include "program.h"
 #include "step.h"
 #include "threads.h"
@@ -35,9 +36,9 @@ public:
     size_t arena_bytes() const;
 
     // `inputs` and `outputs`: an array each, image after image. One run at a time: others wait. Ends early, with nothing
-    // in `outputs`, and returns false once another thread has set `stop`, if there is one, to other than 0. Throws
-    // std::bad_alloc, only when `images` is not what it was in the run before.
-    bool run(const ShoestringArray* inputs, const ShoestringArray* outputs, int images, const int32_t* stop);
+    // in `outputs`, and returns false where `limit` is over. Throws std::bad_alloc, only when `images` is not what it was
+    // in the run before.
+    bool run(const ShoestringArray* inputs, const ShoestringArray* outputs, int images, Limit& limit);
     // The same `runs` times. `nanoseconds` [runs][steps]: how long each step took.
     void profile(const ShoestringArray* inputs, const ShoestringArray* outputs, int images, int runs,
                  int64_t* nanoseconds);
@@ -66,7 +67,7 @@ private:
     void plan(int images);
     void find_room();
     void begin(const ShoestringArray* inputs, int images);
-    bool step(size_t index, const int32_t* stop) noexcept;
+    bool step(size_t index, Limit& limit) noexcept;
     void end(const ShoestringArray* outputs) const noexcept;
 
     const Kernels& kernels_;
