@@ -99,7 +99,7 @@ def main() -> int:
     protocols = parse_protocols(options.protocols)
     require_protocols(protocols, labels[labels >= 0])
     of = exam(in_unit_sphere(clouds[labels >= 0])[:, : options.points], labels[labels >= 0], options.splits)
-    kept = Kept(options.out / "scores.json", of, protocols)
+    kept = Kept(options.out / "scores.json", of, protocols, f"{options.epochs:g} epochs, {options.rotate}")
     more = meshes(options.also, clouds.shape[1])
     names = [kept.judged(subject, encoder) for subject, encoder in subjects(options, clouds, labels, more)]
     if options.scratch:
@@ -231,11 +231,11 @@ def settled(model: Network, clouds: ndarray, points: int) -> Network:
 
 
 class Kept:
-    """Scores on one exam, in a file as they come."""
+    """Scores on one exam, in a file as they come. `made`: what encoders of one name may differ in."""
 
-    def __init__(self, path: Path, of: Exam, protocols: tuple[str, ...]):
+    def __init__(self, path: Path, of: Exam, protocols: tuple[str, ...], made: str):
         self.path, self.of, self.protocols = path, of, protocols
-        self.key = f"{of.clouds.shape[1]} points, {len(of.splits)} splits"
+        self.key = f"{of.clouds.shape[1]} points, {len(of.splits)} splits, {made}"
         self.known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
 
     def judged(self, subject: Subject, encoder: nn.Module | None) -> Judged:

@@ -128,7 +128,7 @@ def test_made_shapes_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             ("point_vit", "--data", "{data}", "--rotate", "all"),
             "rotate: 'all' is not known; write one of none, up, so3",
         ),
-        (("point_vit", "--data", "{data}", "--points", 16), "points: 16 are fewer than 64"),
+        (("point_vit", "--data", "{data}", "--points", 16), "are fewer than 64"),
         (("point_vit", "--data", "absent"), "absent does not exist"),
         (("point_vit", "--data", "{data}", "--out", "one.pt"), "one.pt is not the name of one; write NAME.safetensors"),
         (

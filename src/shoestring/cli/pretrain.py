@@ -39,7 +39,7 @@ def pretrain(
     *,
     data: str | Path | Sequence[str | Path] | None = None,
     demo: bool = False,
-    objective: str = "point_jepa",
+    objective: str = "cross_modal",
     epochs: float = 100,
     batch: int = 32,
     lr: float = 1e-3,
@@ -106,8 +106,8 @@ def pretrain_command(
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Learn from made shapes.")] = False,
     objective: Annotated[
-        str, typer.Option(help="point_jepa, point_mae, contrast, cross_modal or equivariant.")
-    ] = "point_jepa",
+        str, typer.Option(help="cross_modal, contrast, equivariant, point_jepa or point_mae.")
+    ] = "cross_modal",
     epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 100,
     batch: Annotated[int, typer.Option(help="Clouds a step.", min=2)] = 32,
     lr: Annotated[float, typer.Option(help="The highest learning rate.")] = 1e-3,

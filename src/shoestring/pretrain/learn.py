@@ -60,7 +60,7 @@ class Request:
     out: Path
     recipe: Recipe
     model: str = "point_vit"
-    objective: str = "point_jepa"
+    objective: str = "cross_modal"
     look: Views = field(default_factory=Views)
     points: int = 1024
     encoder: Mapping[str, int] = field(default_factory=dict)
