@@ -192,10 +192,10 @@ def ladder(options: argparse.Namespace) -> list[dict[str, Any]]:
     assert quality is not None
     print(f"\nalone ({quality.n} clouds):")
     for one in done.receipt.baselines:
-        print(f"{one.name + ' on ' + one.runtime:28}{one.latency_ms:10.3f} ms {100 * (one.quality or np.nan):6.1f} %")
+        print(f"{one.name + ' on ' + one.runtime:28}{one.latency_ms:10.3f} ms {one.quality or np.nan:6.1f} %")
     print(f"\npoints of {done.path}, on {done.receipt.subject.runtime}:")
     for rung in done.receipt.ladder:
-        print(f"{rung.shape:28}{rung.latency_ms:10.3f} ms {100 * (rung.quality or np.nan):6.1f} %")
+        print(f"{rung.shape:28}{rung.latency_ms:10.3f} ms {rung.quality or np.nan:6.1f} %")
     first, last = done.receipt.ladder[0].latency_ms, done.receipt.ladder[-1].latency_ms
     difference = f"{quality.difference:+.2f} points [{quality.low:+.2f}, {quality.high:+.2f}]"
     print(f"range {last / first:.1f}x; the richest against the network alone in fp32: {difference}", flush=True)
