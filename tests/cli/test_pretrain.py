@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shoestring.cli.pretrain import pretrain
+from shoestring.cli.pretrain import _shown, pretrain
 from shoestring.core.errors import BadInput
 
 Run = Callable[..., Any]
@@ -230,3 +230,15 @@ def test_classes_of_points_are_asked_for(shoestring: Run, folder: Path, tmp_path
         ran = shoestring("pretrain", "point_vit", *how, protocols, "--probe", probe)
         assert ran.code == 2
         assert said in ran.said
+
+
+def test_pictures_are_of_what_was_judged(folder: Path, tmp_path: Path) -> None:
+    laspy = pytest.importorskip("laspy", reason="needs shoestring[points]")
+    data = laspy.create(point_format=3, file_version="1.2")
+    data.header.scales = [0.001] * 3
+    data.xyz = np.random.default_rng(0).uniform(size=(900, 3)) * (30, 20, 5)
+    data.classification = np.arange(900) % 2 + 1
+    data.write(tmp_path / "plot.las")
+    assert _shown(tmp_path / "plot.las", folder, False, 64).shape == (4, 64, 3)  # its tiles
+    assert len(_shown(folder, None, True, 64)) == 12
+    assert len(_shown(None, folder, False, 64)) == 12

@@ -171,7 +171,7 @@ def pretrain_command(
     found = done.evaluation
     write_json(json, done.about if found is None else {**done.about, "evaluation": found.to_json()})
     if html is not None:
-        drawn = _drawn(done, probe or data, demo and probe is None, points, up)
+        drawn = _drawn(done, _shown(probe, data, demo, points), up)
         write_text(html, learning_html(done.about, done.path.stem, found, drawn))
     print_learning(done.about, str(done.path), console())
     if found is not None:
@@ -249,13 +249,21 @@ def _labelled(probe: str | Path, points: int) -> "Labelled":
     return Labelled(*stacked(load_clouds(probe, unlabelled=True), points), points)
 
 
-def _drawn(
-    done: "Pretrained", data: Path | Sequence[Path] | None, demo: bool, points: int, up: str
-) -> dict[str, "Markup"]:
+def _shown(probe: Path | None, data: Sequence[Path] | None, demo: bool, points: int) -> "ndarray":
+    """The clouds that pictures are made of: those that were judged, or else learned from."""
+    from shoestring.points.segmented import load_segmented
+
+    if probe is None:
+        return _clouds(data, demo, points)[0]
+    found = load_segmented(probe, points)  # a file of lidar is one of tiles there, and no data of itself
+    return _clouds(probe, False, points)[0] if found is None else found.clouds
+
+
+def _drawn(done: "Pretrained", clouds: "ndarray", up: str) -> dict[str, "Markup"]:
     """What the encoder sees of some clouds, far apart in the data."""
     from shoestring.pretrain.clouds import in_unit_sphere
     from shoestring.pretrain.evaluation.pictures import feature_pictures
 
-    clouds = in_unit_sphere(_clouds(data, demo, points)[0])
+    clouds = in_unit_sphere(clouds)
     few = clouds[:: max(1, len(clouds) // _DRAWN)][:_DRAWN]
     return feature_pictures(done.encoder, few, done.about["symmetry"], up)
