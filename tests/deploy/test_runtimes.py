@@ -56,6 +56,7 @@ def test_sessions_tell_what_they_take_and_give(quantised: ModelProto, name: str)
     session = get(name).open(quantised.SerializeToString())
     assert session.inputs == (TensorSpec("input", (1, 3, 16, 16), np.dtype(np.float32)),)
     assert session.outputs == (TensorSpec("output", (1, 5), np.dtype(np.float32)),)
+    assert session.keeps_time == (name == "engine")
     assert get(name).default_precision() in ("fp32", "bf16")
     assert get(name).version()[0].isdigit()
 

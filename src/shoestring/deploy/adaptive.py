@@ -3,10 +3,10 @@
 Each frame the governor (`deploy/governor.py`) names a point. What it does not take for safe is run over a net: an
 answer comes from the cheapest point, or the first exit of a chain, and then the rest; when time is up the answer that
 is there is handed out, and the rest is given up, which ends it within a node or two. A runtime that keeps time
-(`runtimes.Timed`) runs the rest here and ends by itself: who waits for a thread has to be woken, and where others take
-the cores that comes late in a third of the frames (`benchmarks/keeping_time.py`). Elsewhere it runs in a thread of its
-own. What is safe runs here: handing over to a thread takes 30 to 50 us on an idle machine, and a turn of the scheduler
-on a busy one. An answer that its point is sure of ends the frame early.
+(`runtimes.Timed`) runs the rest here and ends by itself: who waits for a thread has to be woken, which comes too late
+where others take the cores (`benchmarks/keeping_time.py`). Elsewhere it runs in a thread of its own. What is safe runs
+here: handing over to a thread takes 30 to 50 us on an idle machine, and a turn of the scheduler on a busy one. An
+answer that its point is sure of ends the frame early.
 """
 
 import math
