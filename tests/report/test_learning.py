@@ -69,5 +69,6 @@ def test_the_page_ends_with_what_it_is_worth_and_what_it_sees() -> None:
 
 def test_one_epoch_is_enough() -> None:
     one = about(log=[{"epoch": 1, "loss": 0.5}])
-    assert "<svg" in learning_html(one, "one")
-    assert "loss 0.5 to 0.5" in printed(one)
+    html = learning_html(one, "one")
+    assert "Epoch by epoch" not in html and "1 epoch<" in html and "0.5" in html
+    assert "loss 0.5 to 0.5" in printed(one) and "1 epoch)" in printed(one)

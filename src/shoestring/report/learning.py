@@ -39,7 +39,7 @@ def learning_html(
     `pictures`: caption to picture of what it sees."""
     log = about["log"]
     probed = [row for row in log if "probe" in row]
-    curves = [_curve("loss", "Loss", log, "loss")]
+    curves = [_curve("loss", "Loss", log, "loss")] if len(log) > 1 else []  # one epoch is no line
     if probed:
         curves.append(_curve("probe", "Linear probe, % right", probed, "probe"))
     rows = [[f"{row['epoch']}", f"{row['loss']:.4f}", f"{row['probe']:.1f}" if "probe" in row else ""] for row in log]
@@ -47,7 +47,7 @@ def learning_html(
         f"{name} learned",
         header("pretrain", name, f"{_named(about)} on {about['data']['clouds']} clouds without labels."),
         facts(_numbers(about)),
-        section("Epoch by epoch", *curves),
+        *([section("Epoch by epoch", *curves)] if curves else []),
         *(evaluation_parts(evaluation, pictures) if evaluation else (picture_section(pictures or {}),)),
         section("Everything", table("Epochs", ["epoch", ">loss", ">probe, %"], rows)),
     )
@@ -55,7 +55,7 @@ def learning_html(
 
 def _sentences(about: Mapping[str, Any]) -> Iterator[str]:
     log, data = about["log"], about["data"]
-    yield f"{about['model']} learned from {data['clouds']} clouds without labels ({_named(about)}, {len(log)} epochs)"
+    yield f"{about['model']} learned from {data['clouds']} clouds without labels ({_named(about)}, {_epochs(log)})"
     yield f"loss {log[0]['loss']:.4g} to {log[-1]['loss']:.4g} in {_time(about['seconds'])}"
     probed = [row["probe"] for row in log if "probe" in row]
     if probed:
@@ -69,7 +69,11 @@ def _numbers(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     probed = [row["probe"] for row in log if "probe" in row]
     if probed:
         yield "probe", f"{probed[-1]:.1f} %", "a ridge on frozen features, 5 folds"
-    yield "time", _time(about["seconds"]), f"{len(log)} epochs"
+    yield "time", _time(about["seconds"]), _epochs(log)
+
+
+def _epochs(log: Sequence[object]) -> str:
+    return f"{len(log)} epoch{'s' if len(log) > 1 else ''}"
 
 
 def _curve(key: str, title: str, rows: Sequence[Mapping[str, Any]], column: str) -> Markup:
