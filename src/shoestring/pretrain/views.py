@@ -4,6 +4,7 @@ All functions take and give float32 [B, N, 3] and draw from torch's own generato
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,18 +83,22 @@ def seen(xyz: Tensor, symmetry: str) -> Tensor:
     return xyz
 
 
-def features(encoder: PointViT, xyz: Tensor, symmetry: str = "none") -> Tensor:
-    """[B, features] of an encoder that learned with `symmetry`, the same whenever it is asked."""
+def posed(function: Callable[[Tensor], Tensor], xyz: Tensor, symmetry: str) -> Tensor:
+    """`function` of clouds in the frames that `symmetry` says, the same whenever it is asked: [B, ...], for `average`
+    the mean over the four frames."""
     if symmetry == "average":
-        return averaged(encoder.features, xyz)
-    return encoder.features(canonical(xyz) if symmetry == "frames" else xyz)
+        return averaged(function, xyz)
+    return function(canonical(xyz) if symmetry == "frames" else xyz)
+
+
+def features(encoder: PointViT, xyz: Tensor, symmetry: str = "none") -> Tensor:
+    """[B, features] of an encoder that learned with `symmetry`."""
+    return posed(encoder.features, xyz, symmetry)
 
 
 def point_features(encoder: PointViT, xyz: Tensor, symmetry: str = "none") -> Tensor:
     """[B, N, dim] of every point, by an encoder that learned with `symmetry`."""
-    if symmetry == "average":
-        return averaged(encoder.point_features, xyz)
-    return encoder.point_features(canonical(xyz) if symmetry == "frames" else xyz)
+    return posed(encoder.point_features, xyz, symmetry)
 
 
 def turns(count: int, rotate: str, up: str = "y") -> Tensor:

@@ -12,10 +12,10 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from shoestring.core.errors import BadInput
-from shoestring.geometry.frames import averaged, canonical
 from shoestring.geometry.rotations import rotations
 from shoestring.pretrain.evaluation.rotation import TURNS, turn_seed, turned
 from shoestring.pretrain.evaluation.splits import Split
+from shoestring.pretrain.views import posed
 from shoestring.train.loop import train
 from shoestring.train.recipe import Recipe
 
@@ -61,17 +61,14 @@ class Augmented:
 
 
 class Posed(nn.Module):
-    """`model`, shown clouds [B, N, 3] in the frames that `symmetry` says (`pretrain.views`): its outputs [B, ...], for
-    `average` their mean over the four."""
+    """`model` of clouds [B, N, 3] in the frames that `symmetry` says (`views.posed`), as a network to train."""
 
     def __init__(self, model: nn.Module, symmetry: str):
         super().__init__()
         self.model, self.symmetry = model, symmetry
 
     def forward(self, xyz: Tensor) -> Tensor:
-        if self.symmetry == "average":
-            return averaged(self.model, xyz)
-        return self.model(canonical(xyz) if self.symmetry == "frames" else xyz)
+        return posed(self.model, xyz, self.symmetry)
 
 
 def fine_tune_scores(
